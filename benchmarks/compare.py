@@ -1,0 +1,114 @@
+"""Trains several methods on one data set with default settings and puts them beside a linear SVM.
+
+    python benchmarks/compare.py DATA_FOLDER --text_encoder ENCODER --max_length 128 --epochs 3 --output results/NAME.json
+
+`DATA_FOLDER` is whatever `load_htc_dataset` takes. The SVM is fitted twice: on the texts cut at the same number of tokens, and
+on the whole texts. `--shuffle_labels` trains on labels dealt to the wrong documents: what is left is the label prior.
+Results (scores, settings, versions, times) go to the output file, one entry a run; a finished run is not run again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import DatasetDict
+from transformers import AutoTokenizer, set_seed
+
+import hf_htc
+from hf_htc.cli.common import score_table, set_up_logging
+from hf_htc.evaluation.baselines import svm_baseline
+from hf_htc.evaluation.predictions import evaluate_model
+from hf_htc.training import HTCTrainingArguments, build_trainer
+from hf_htc.training.manifest import run_manifest
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset")
+    parser.add_argument("--text_encoder", required=True)
+    parser.add_argument("--encoder_name", default=None, help="the encoder's public name, for the results")
+    parser.add_argument("--methods", nargs="+", default=["svm", "flat", "hiagm"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
+    parser.add_argument("--max_length", type=int, default=128)
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--train_documents", type=int, default=None)
+    parser.add_argument("--shuffle_labels", action="store_true")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--work", default="runs/compare")
+    options = parser.parse_args(arguments)
+    set_up_logging()
+    loaded = hf_htc.load_htc_dataset(options.dataset)
+    results = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for seed in options.seeds:
+        dataset = prepare(loaded.dataset, options, seed)
+        for method in options.methods:
+            names = ["svm", "svm, whole texts"] if method == "svm" else [method]
+            for name in names:
+                key = f"{name}{', shuffled labels' if options.shuffle_labels else ''}, seed {seed}"
+                if key in results:
+                    continue
+                started = time.time()
+                run = run_svm if method == "svm" else run_method
+                scores, settings, log = run(name, dataset, loaded.hierarchy, options, seed)
+                manifest = run_manifest(
+                    f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length} --epochs {options.epochs} "
+                    f"--methods {method} --seeds {seed}" + (" --shuffle_labels" if options.shuffle_labels else ""),
+                    Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed, options.encoder_name, scores,
+                    {"total": round(time.time() - started, 1)},
+                )  # fmt: skip
+                results[key] = {**manifest, "log": log}
+                options.output.parent.mkdir(parents=True, exist_ok=True)
+                options.output.write_text(json.dumps(results, indent=1) + "\n")
+                print(score_table([(f"{k}, {split}", s) for k, r in results.items() for split, s in r["scores"].items()]), flush=True)
+
+
+def prepare(dataset, options, seed):
+    """The splits of one run: cut to `--train_documents`, labels dealt anew for `--shuffle_labels`."""
+    dataset = DatasetDict(dataset)
+    if options.train_documents is not None:
+        dataset["train"] = dataset["train"].shuffle(seed=seed).select(range(options.train_documents))
+    if options.shuffle_labels:
+        order = np.random.default_rng(seed).permutation(len(dataset["train"]))
+        labels = dataset["train"]["labels"]
+        features = dataset["train"].features["labels"]
+        dataset["train"] = dataset["train"].remove_columns("labels").add_column("labels", [labels[i] for i in order], feature=features)
+    return dataset
+
+
+def run_svm(name, dataset, hierarchy, options, seed):
+    if name == "svm":
+        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+
+        def cut(rows):
+            offsets = tokenizer(rows["text"], truncation=True, max_length=options.max_length, return_offsets_mapping=True)["offset_mapping"]
+            return {"text": [text[: max(end for _, end in spans)] for text, spans in zip(rows["text"], offsets)]}
+
+        dataset = dataset.map(cut, batched=True)
+    closed = hierarchy.is_closed(dataset["train"]["labels"])
+    scores = svm_baseline(dataset, hierarchy, "up" if closed else "none", seed=seed)
+    return scores, {"max_length": options.max_length if name == "svm" else None}, []
+
+
+def run_method(method, dataset, hierarchy, options, seed):
+    set_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+    model = hf_htc.model_class(method).from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer)
+    args = HTCTrainingArguments(
+        f"{options.work}/{Path(options.dataset).name}-{method}-{seed}", num_train_epochs=options.epochs, seed=seed, logging_steps=20,
+        save_only_model=True, save_total_limit=1, eval_strategy="epoch",
+    )  # fmt: skip
+    trainer = build_trainer(model, args, dataset["train"], dataset["validation"], tokenizer, max_length=options.max_length)
+    trainer.train()
+    scores = {split: evaluate_model(model, tokenizer, dataset[split]).scores for split in ("validation", "test")}
+    settings = {key: getattr(args, key) for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")}
+    settings.update(max_length=options.max_length, pooling=model.config.pooling, threads=torch.get_num_threads())
+    log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
+           for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip
+    return scores, settings, log
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""hf_htc: hierarchical text classification on the Hugging Face stack.
+
+Importing the package registers every method with transformers' Auto classes, so that `AutoModel.from_pretrained` and
+`AutoModelForSequenceClassification.from_pretrained` load its checkpoints without remote code.
+"""
+
+import importlib
+import os
+import sys
+
+from .models.version import __version__
+
+
+# model_type: (config module, config class, modeling module, model class)
+METHODS = {
+    "flat": ("configuration_flat", "FlatConfig", "modeling_flat", "FlatForHierarchicalTextClassification"),
+    "hiagm": ("configuration_hiagm", "HiAGMConfig", "modeling_hiagm", "HiAGMForHierarchicalTextClassification"),
+}
+
+_EXPORTS = {
+    "HTCConfig": "models.configuration_htc",
+    "HTCPreTrainedModel": "models.modeling_htc",
+    "HTCOutput": "models.modeling_htc",
+    "LabelHierarchy": "models.hierarchy",
+    "load_htc_dataset": "data",
+    "HTCDataCollator": "data",
+    "build_trainer": "training",
+    "HTCTrainingArguments": "training",
+    "save": "hub",
+    "push": "hub",
+}
+for _config_module, _config, _modeling_module, _model in METHODS.values():
+    _EXPORTS[_config] = f"models.{_config_module}"
+    _EXPORTS[_model] = f"models.{_modeling_module}"
+
+__all__ = sorted([*_EXPORTS, "METHODS", "__version__", "config_class", "model_class", "register"])
+
+
+def config_class(method):
+    """The config class of a method by its short name, e.g. `"hiagm"`."""
+    return _method(method, 0)
+
+
+def model_class(method):
+    """The model class of a method by its short name."""
+    return _method(method, 2)
+
+
+def _method(method, position):
+    if method not in METHODS:
+        raise ValueError(f"There is no method {method!r}; the methods are {', '.join(METHODS)}.")
+    module, name = METHODS[method][position : position + 2]
+    return getattr(importlib.import_module(f".models.{module}", __name__), name)
+
+
+def register():
+    """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`; more calls do nothing."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    for method, (_, config_name, modeling_module, model_name) in METHODS.items():
+        config, model = config_class(method), model_class(method)
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        for auto_class in (AutoModel, AutoModelForSequenceClassification):
+            auto_class.register(config, model, exist_ok=True)
+        # Saving then copies the code beside the weights and names it for both Auto classes (`auto_map`).
+        config.register_for_auto_class()
+        model.register_for_auto_class("AutoModelForSequenceClassification")
+
+
+def __getattr__(name):
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__
+
+
+def _is_command_line():
+    """Whether this process is `hf-htc ...`, whose commands register when they need a model, so that `--help` is instant."""
+    program = os.path.basename(sys.argv[0] if sys.argv else "").lower()
+    return program.removesuffix(".exe").removesuffix("-script.py") == "hf-htc" or "hf_htc.cli" in getattr(sys, "orig_argv", [])
+
+
+if not _is_command_line():
+    register()

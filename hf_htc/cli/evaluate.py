@@ -1,0 +1,48 @@
+"""`hf-htc evaluate CHECKPOINT`: scores, a report and a prediction file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_htc.cli.common import DataArguments, load_checkpoint, parse, score_table, set_up_logging
+
+
+@dataclass
+class EvaluateArguments:
+    """What is evaluated and how."""
+
+    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id."})
+    split: str = field(default="test", metadata={"help": "The split that is scored."})
+    output_dir: str | None = field(default=None, metadata={"help": "Where report, scores and predictions go; by default nowhere."})
+    threshold: float | None = field(default=None, metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."})
+    score_closure: str | None = field(
+        default=None, metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default what fits the training labels."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Documents a step."})
+
+
+def run(arguments):
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--checkpoint", *arguments]
+    data, options = parse([DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]")
+    set_up_logging()
+    from hf_htc.cli.train import write_results
+    from hf_htc.data import as_split
+    from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
+
+    model, tokenizer, name = load_checkpoint(options.checkpoint)
+    own = model.config.get_hierarchy()
+    dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)
+    check_same_labels(own, hierarchy)
+    rows = as_split(dataset, options.split)
+    result = evaluate_model(
+        model, tokenizer, rows, closure=options.score_closure, threshold=options.threshold, batch_size=options.batch_size, checkpoint=name
+    )
+    print(score_table([(options.split, result.scores)]))
+    print(f"closure {result.scores['closure']}, {len(rows):,} documents")
+    if options.output_dir is not None:
+        folder = Path(options.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_results({options.split: result}, folder, model, f"{name} on {data.name()}")
+        (folder / f"scores_{options.split}.json").write_text(json.dumps(result.scores, indent=2) + "\n", encoding="utf-8")
+        print(f"Report, scores and predictions are in {folder}.")

@@ -1,0 +1,53 @@
+"""The entry point: finds the command, reports errors in one line."""
+
+import importlib
+import os
+import sys
+
+from hf_htc.models.version import __version__
+
+
+# name: (module, one line of help)
+COMMANDS = {
+    "train": ("train", "train a model on a data set or on your own files"),
+    "evaluate": ("evaluate", "score a checkpoint and write a report"),
+    "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
+    "data": ("data", "look at data: `hf-htc data check`"),
+    "info": ("info", "show a taxonomy or a checkpoint"),
+    "quickstart": ("quickstart", "train, compare, save, reload and predict on a built-in data set"),
+}
+
+
+def usage():
+    lines = ["usage: hf-htc COMMAND [options]", "", "Hierarchical text classification on the Hugging Face stack.", "", "commands:"]
+    lines += [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["", "`hf-htc COMMAND --help` shows a command's options. Set HF_HTC_TRACEBACK=1 to see where an error comes from."]
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return
+    if arguments[0] == "--version":
+        print(f"hf_htc {__version__}")
+        return
+    if arguments[0] not in COMMANDS:
+        print(f"hf-htc: there is no command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    command = importlib.import_module(f"hf_htc.cli.{COMMANDS[arguments[0]][0]}")
+    try:
+        command.run(arguments[1:])
+    except KeyboardInterrupt:
+        print("hf-htc: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        if os.environ.get("HF_HTC_TRACEBACK"):
+            raise
+        print(f"hf-htc {arguments[0]}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

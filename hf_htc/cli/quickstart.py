@@ -1,0 +1,114 @@
+"""`hf-htc quickstart`: the whole way once, without a download. Trains HiAGM and a flat model on a small encoder from nothing,
+puts them beside a linear SVM, saves, reloads in a new process and predicts."""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from hf_htc.cli.common import score_table, set_up_logging
+
+
+SENTENCES = [
+    "Return a new list containing all items from the iterable in ascending order.",
+    "Open a TCP connection to the given host and port, and return a reader and a writer for the socket stream.",
+    "Compress the data with the given level and return a bytes object that holds the compressed data.",
+]
+# Measured on the validation split; see benchmarks/README.md.
+SETTINGS = {"epochs": 12, "learning_rate": 1e-3, "classifier_learning_rate": {"flat": 5e-3, "hiagm": 1e-3}}
+
+# What a stranger would type: two imports, one load, one call.
+RELOAD = """
+import json, sys
+import hf_htc
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder, sentences = sys.argv[1], json.loads(sys.argv[2])
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+for sentence, found in zip(sentences, model.predict(sentences, tokenizer)):
+    print(sentence)
+    for path in found["paths"] or [["(no label above the threshold)"]]:
+        print("   " + " > ".join(path))
+"""
+
+
+def run(arguments):
+    parser = argparse.ArgumentParser(prog="hf-htc quickstart", description=__doc__.split(": ", 1)[1])
+    parser.add_argument("--output_dir", default="quickstart", help="where the checkpoint goes (default: %(default)s)")
+    parser.add_argument("--dataset", default="python_docs", help="a built-in data set or a data set folder (default: %(default)s)")
+    parser.add_argument("--epochs", type=float, default=SETTINGS["epochs"], help="epochs of each model (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=42)
+    options = parser.parse_args(arguments)
+    set_up_logging()
+    quickstart(Path(options.output_dir), options.dataset, options.epochs, options.seed)
+
+
+def quickstart(output_dir, dataset_name, epochs, seed):
+    from transformers import set_seed
+
+    import hf_htc
+    from hf_htc.cli.train import _example, evaluate_splits, write_results
+    from hf_htc.evaluation.baselines import svm_baseline
+    from hf_htc.hub import save
+    from hf_htc.training import HTCTrainingArguments, build_trainer
+    from hf_htc.training.manifest import run_manifest
+    from hf_htc.training.scratch import small_encoder_config, train_tokenizer
+
+    hf_htc.register()
+    started = time.time()
+    dataset, hierarchy = loaded = hf_htc.load_htc_dataset(dataset_name)
+    print(f"{dataset_name}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()))
+    print(hierarchy.tree(max_nodes=15) + "\n", flush=True)
+    tokenizer = train_tokenizer(dataset["train"]["text"])
+    rows, seconds = [], {"load": round(time.time() - started, 1)}
+    for method in ("flat", "hiagm"):
+        print(f"\nTraining {method} on a small text encoder from nothing, {epochs:g} epochs", flush=True)
+        set_seed(seed)
+        begun = time.time()
+        config = hf_htc.config_class(method)(text_config=small_encoder_config(tokenizer), hierarchy=hierarchy, pooling="mean")
+        model = hf_htc.model_class(method)(config)
+        args = HTCTrainingArguments(
+            str(output_dir / "checkpoints" / method),
+            num_train_epochs=epochs,
+            learning_rate=SETTINGS["learning_rate"],
+            classifier_learning_rate=SETTINGS["classifier_learning_rate"][method],
+            logging_steps=50,
+            save_total_limit=1,
+            seed=seed,
+        )
+        trainer = build_trainer(model, args, dataset["train"], dataset["validation"], tokenizer)
+        trainer.train()
+        results = evaluate_splits(model, tokenizer, dataset, args.per_device_eval_batch_size, output_dir.name)
+        seconds[method] = round(time.time() - begun, 1)
+        rows.append((method, results["test"].scores))
+    try:
+        closure = rows[-1][1]["closure"]
+        rows.append(("TF-IDF + linear SVM", svm_baseline(dataset, hierarchy, closure, splits=("test",))["test"]))
+    except ImportError as error:
+        print(error)
+    manifest = run_manifest(
+        "hf-htc quickstart",
+        dataset_name,
+        dataset,
+        loaded.hierarchy,
+        {"epochs": epochs, **{k: v[method] if isinstance(v, dict) else v for k, v in SETTINGS.items() if k != "epochs"}},
+        seed,
+        None,
+        {split: result.scores for split, result in results.items()},
+        {**seconds, "total": round(time.time() - started, 1)},
+    )
+    folder = save(model, tokenizer, output_dir, run=manifest, example_text=_example(dataset))
+    write_results(results, folder, model, f"HiAGM on {dataset_name}")
+    print(f"\nTest scores (closure {closure}):\n" + score_table(rows))
+    print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
+    print("\nReloaded in a new process through AutoModelForSequenceClassification:\n", flush=True)
+    reload_and_predict(folder)
+    print(f"\n{time.time() - started:.0f} seconds in all.")
+
+
+def reload_and_predict(folder):
+    """Loads the checkpoint in a fresh process, as a reader of the Hub would, and prints the paths of three sentences."""
+    import json
+
+    subprocess.run([sys.executable, "-c", RELOAD, str(folder), json.dumps(SENTENCES)], check=True)

@@ -1,0 +1,176 @@
+"""`hf-htc train`: from texts and a taxonomy to a checkpoint with card, manifest, predictions and report."""
+
+import json
+import os
+import shlex
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from hf_htc.cli.common import DataArguments, parse, score_table, set_up_logging
+
+
+@dataclass
+class RunArguments:
+    """What is trained."""
+
+    method: str = field(default="flat", metadata={"help": "The method: flat, hiagm."})
+    text_encoder: str | None = field(default=None, metadata={"help": "A pretrained encoder: whatever AutoModel.from_pretrained takes."})
+    method_options: str | None = field(default=None, metadata={"help": "Options of the method's config as JSON, e.g. '{\"node_dim\": 100}'."})
+    max_length: int | None = field(default=None, metadata={"help": "Cut texts at this many tokens; by default what the encoder takes."})
+    lora: bool = field(default=False, metadata={"help": "Train low-rank adapters of the encoder (PEFT) and the whole classifier."})
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."}
+    )
+
+
+def run(arguments):
+    from hf_htc.training import HTCTrainingArguments
+
+    data, options, training = parse(
+        [DataArguments, RunArguments, HTCTrainingArguments], arguments, "hf-htc train", "Options may also stand in a YAML file, given as first argument."
+    )
+    set_up_logging()
+    train(data, options, training, shlex.join(["hf-htc", "train", *map(public_argument, arguments)]))
+
+
+def train(data, options, training, command):
+    """Trains, evaluates and saves; returns the run manifest."""
+    from transformers import AutoTokenizer, set_seed
+
+    import hf_htc
+    from hf_htc.hub import save
+    from hf_htc.models.modeling_htc import public_name
+    from hf_htc.training import EitherMetricEarlyStopping, build_trainer
+    from hf_htc.training.manifest import run_manifest
+
+    hf_htc.register()
+    model_class = hf_htc.model_class(options.method)
+    if options.text_encoder is None:
+        raise ValueError("`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`.")
+    method_options = _method_options(options.method_options)
+    set_seed(training.seed)
+    started = time.time()
+    dataset, hierarchy = loaded = data.load(seed=training.seed)
+    if "train" not in dataset:
+        raise ValueError(f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset` with a train split.")
+    print(f"{data.name()}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()), flush=True)
+    tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+    model = model_class.from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, **method_options)
+    callbacks = [EitherMetricEarlyStopping(options.early_stopping_patience)] if options.early_stopping_patience else None
+    if options.lora:
+        from hf_htc.data import label_csr
+        from hf_htc.training.lora import add_lora
+
+        model.set_label_statistics(label_csr(dataset["train"]))
+        model = add_lora(model, options.lora_rank)
+    loaded_seconds = time.time() - started
+    trainer = build_trainer(
+        model, training, dataset["train"], dataset.get("validation"), tokenizer, callbacks=callbacks, max_length=options.max_length
+    )
+    resume = training.resume_from_checkpoint
+    if isinstance(resume, str) and resume.lower() in ("true", "1", "yes"):
+        resume = last_checkpoint(training.output_dir)
+    started = time.time()
+    trainer.train(resume_from_checkpoint=resume)
+    seconds = {"load": round(loaded_seconds, 1), "train": round(time.time() - started, 1)}
+    if any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks):
+        raise KeyboardInterrupt
+    if not trainer.is_world_process_zero():
+        return None
+
+    base = model.get_base_model() if options.lora else model
+    results = evaluate_splits(base, tokenizer, dataset, training.per_device_eval_batch_size, Path(training.output_dir).name)
+    seconds["total"] = round(seconds["load"] + time.time() - started, 1)
+    manifest = run_manifest(
+        command,
+        data.name(),
+        dataset,
+        loaded.hierarchy,
+        {**_changed(options), **method_options, **_changed(training, skip=("output_dir", "logging_dir", "run_name"))},
+        training.seed,
+        public_name(options.text_encoder) or Path(options.text_encoder).name,
+        {split: result.scores for split, result in results.items()},
+        seconds,
+    )
+    manifest["log"] = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+    folder = save(model, tokenizer, training.output_dir, run=manifest, example_text=_example(dataset))
+    write_results(results, folder, base, f"{options.method} on {data.name()}")
+    print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
+    print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
+    return manifest
+
+
+def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
+    """[`EvaluationResult`] of the validation and test splits, as far as they are there."""
+    from hf_htc.evaluation.predictions import evaluate_model
+
+    return {
+        split: evaluate_model(model, tokenizer, dataset[split], batch_size=batch_size, checkpoint=checkpoint)
+        for split in ("validation", "test")
+        if split in dataset
+    }
+
+
+def write_results(results, folder, model, title):
+    """`report_<split>.md` and `predictions_<split>.jsonl` for every result."""
+    from hf_htc.evaluation.predictions import write_records
+    from hf_htc.evaluation.report import report_markdown
+
+    hierarchy = model.config.get_hierarchy()
+    for split, result in results.items():
+        report = report_markdown(result.scores, result.scorer, hierarchy, f"{title}, {split}", model.config.label_counts)
+        (Path(folder) / f"report_{split}.md").write_text(report, encoding="utf-8")
+        write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
+
+
+def last_checkpoint(output_dir):
+    """The newest whole checkpoint in a folder; one that was cut off while it was written is passed over."""
+    found = []
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        step = folder.name.rsplit("-", 1)[-1]
+        if step.isdigit() and (folder / "trainer_state.json").exists():
+            found.append((int(step), folder))
+    if not found:
+        raise FileNotFoundError(f"There is no whole checkpoint to resume from in {str(output_dir)!r}.")
+    return str(max(found)[1])
+
+
+def public_argument(argument):
+    """A command-line argument as a manifest may show it: local paths are cut to their last part."""
+    return Path(argument).name if os.path.isabs(argument) or argument.startswith((".", "~")) else argument
+
+
+def _method_options(text):
+    if not text:
+        return {}
+    if isinstance(text, dict):  # from a YAML file
+        return text
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"`--method_options` is not valid JSON: {error}.") from error
+    if not isinstance(options, dict):
+        raise ValueError("`--method_options` must be a JSON object, e.g. '{\"node_dim\": 100}'.")
+    return options
+
+
+def _changed(arguments, skip=()):
+    """The settings that differ from their defaults, and the learning rates."""
+    default = type(arguments)() if type(arguments) is RunArguments else type(arguments)("out")
+    changed = {}
+    for f in fields(arguments):
+        value = getattr(arguments, f.name)
+        if f.name in ("method_options", "text_encoder", *skip) or not f.init:
+            continue
+        if value != getattr(default, f.name) or f.name in ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "method"):
+            changed[f.name] = value if isinstance(value, (int, float, bool, type(None))) else str(value)
+    return changed
+
+
+def _example(dataset):
+    """A short text of the data for the card's snippet."""
+    rows = dataset["validation" if "validation" in dataset else "train"]
+    texts = rows[: min(200, len(rows))]["text"]
+    return " ".join(min(texts, key=lambda text: abs(len(text) - 120)).split())[:200]

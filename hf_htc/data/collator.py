@@ -1,0 +1,167 @@
+"""Batches: texts padded to the longest of the batch, labels as padded label ids."""
+
+# Legend: B batch, T tokens, N labels of the taxonomy, K most labels of a document in the batch.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+
+IGNORED = -100
+
+
+class HTCDataCollator:
+    """
+    Pads texts and labels of a batch.
+
+    Label ids stay label ids, `(B, K)`: a dense multi-hot row per document would cost `N` numbers, however few labels
+    the document has.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): Its padding token and padding side are used.
+        pad_to_multiple_of (`int`, *optional*): Pads `T` to a multiple, for tensor cores.
+
+    Call it with a list of examples with `input_ids` and, each of them or none of them, `labels`:
+
+    * a list of label ids (possibly empty), or one label id -> int64 `(B, K)`, padded with -100, `K >= 1`;
+    * a multi-hot row of floats or booleans, `N` values in every example -> float32 `(B, N)`.
+
+    Other numbers and tensors of equal shape are stacked. Examples are not changed.
+
+    Returns:
+        `dict[str, torch.Tensor]`
+
+    Raises:
+        `ValueError`: no padding token, examples without `input_ids`, labels in some examples only, a label id twice in
+        a document, multi-hot rows of unequal length, values that cannot be stacked.
+        `TypeError`: labels that are neither ids nor multi-hot rows.
+
+    Example:
+
+    ```python
+    >>> collator = HTCDataCollator(tokenizer)  # doctest: +SKIP
+    >>> examples = [{"input_ids": [5, 6], "labels": [0, 3]}, {"input_ids": [7], "labels": [2]}]
+    >>> collator(examples)["labels"]  # doctest: +SKIP
+    tensor([[   0,    3],
+            [   2, -100]])
+    ```
+    """
+
+    # Of the columns that follow the tokens, what stands behind the text.
+    PADDING = {"attention_mask": 0, "special_tokens_mask": 1, "token_type_ids": None, "input_ids": None}
+
+    def __init__(self, tokenizer, pad_to_multiple_of=None):
+        if tokenizer.pad_token_id is None:
+            raise ValueError(
+                "The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`."
+            )
+        if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
+            raise ValueError(f"`pad_to_multiple_of` is {pad_to_multiple_of}; it must be at least 1, or None.")
+        self.tokenizer = tokenizer
+        self.pad_to_multiple_of = pad_to_multiple_of
+
+    def __call__(self, features):
+        features = list(features)
+        if not features:
+            raise ValueError("The batch is empty; the collator needs at least one example.")
+        wrong = next((f for f in features if not isinstance(f, Mapping) or "input_ids" not in f), None)
+        if wrong is not None:
+            columns = list(wrong) if isinstance(wrong, Mapping) else type(wrong).__name__
+            raise ValueError(f"An example has no `input_ids` ({columns}); call `tokenize_dataset` first.")
+        batch = self._texts(features)
+        if any("labels" in feature for feature in features):
+            batch["labels"] = collate_labels([feature.get("labels") for feature in features])
+        for name in features[0]:
+            if name not in batch and name != "labels":
+                batch[name] = self._stacked(name, features)
+        return batch
+
+    def _texts(self, features):
+        """`input_ids`, `attention_mask` and what else follows the tokens, `(B, T)` int64."""
+        lengths = [len(feature["input_ids"]) for feature in features]
+        width = max(*lengths, 1)
+        if self.pad_to_multiple_of:
+            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        fill = {
+            **self.PADDING,
+            "input_ids": self.tokenizer.pad_token_id,
+            "token_type_ids": self.tokenizer.pad_token_type_id,
+        }
+        names = [name for name in fill if name in features[0]]
+        rows = {
+            name: np.full((len(features), width), fill[name], dtype=np.int64) for name in {*names, "attention_mask"}
+        }
+        left = self.tokenizer.padding_side == "left"
+        for i, (feature, length) in enumerate(zip(features, lengths)):
+            place = slice(width - length, width) if left else slice(0, length)
+            rows["attention_mask"][i, place] = 1
+            for name in names:
+                values = np.asarray(feature[name])
+                if values.shape != (length,):
+                    raise ValueError(
+                        f"Example {i} has {length} `input_ids` and {name!r} of shape {values.shape}; they must match."
+                    )
+                rows[name][i, place] = values
+        return {name: torch.from_numpy(array) for name, array in rows.items()}
+
+    @staticmethod
+    def _stacked(name, features):
+        try:
+            values = [torch.as_tensor(feature[name]) for feature in features]
+            return torch.stack(values)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"The column {name!r} cannot be stacked into a tensor ({type(error).__name__}: {error}). Remove it, as "
+                "`tokenize_dataset` does."
+            ) from error
+
+
+def collate_labels(rows):
+    """
+    Labels of a batch as one tensor; see [`HTCDataCollator`].
+
+    Args:
+        rows (`list`): Label ids, one label id or a multi-hot row of each example; `None` where there is none.
+
+    Returns:
+        `torch.Tensor`: int64 `(B, K)` padded with -100, or float32 `(B, N)`.
+    """
+    missing = [i for i, row in enumerate(rows) if row is None]
+    if missing:
+        raise ValueError(
+            f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction."
+        )
+    arrays = [row.detach().cpu().numpy() if isinstance(row, torch.Tensor) else np.asarray(row) for row in rows]
+    kinds = {
+        "ids" if a.dtype.kind in "iu" else "multi-hot" if a.dtype.kind in "fb" else str(a.dtype)
+        for a in arrays
+        if a.size
+    }
+    if kinds - {"ids", "multi-hot"} or len(kinds) > 1:
+        raise TypeError(
+            "Labels of a batch must all be label ids (integers) or all be multi-hot rows (floats); got "
+            f"{sorted(kinds)}. Label "
+            "names become ids with `load_htc_dataset` or `hierarchy.encode`."
+        )
+    if kinds == {"multi-hot"}:
+        shapes = {a.shape for a in arrays}
+        if len(shapes) > 1 or len(arrays[0].shape) != 1:
+            raise ValueError(
+                f"Multi-hot labels must be rows of one length, the number of labels; got the shapes {sorted(shapes)}."
+            )
+        return torch.from_numpy(np.stack(arrays).astype(np.float32))
+    ids = [a.reshape(-1) for a in arrays]
+    ids = [a[a != IGNORED] for a in ids]
+    for i, row in enumerate(ids):
+        if len(np.unique(row)) < len(row):
+            raise ValueError(
+                f"Example {i} has a label id twice: {row[:10].tolist()}. Give each id once; multi-hot labels must "
+                "be floats."
+            )
+    table = np.full((len(ids), max(1, *(len(row) for row in ids))), IGNORED, dtype=np.int64)
+    for i, row in enumerate(ids):
+        table[i, : len(row)] = row
+    return torch.from_numpy(table)

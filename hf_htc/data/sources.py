@@ -1,0 +1,227 @@
+"""Where a data set comes from: a builder, a folder in the Hub's layout, a Hub repository, own files."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from datasets import Dataset, DatasetDict, load_dataset
+from huggingface_hub import _CACHED_NO_EXIST, HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from .problems import Origin
+from .readers import SUFFIXES, check_columns, check_file, quiet_unless_big, read_files
+
+
+# Data sets that come with a builder class: name -> "module:class".
+BUILDERS = {"python_docs": "hf_htc.dataset_scripts.python_docs:PythonDocs"}
+
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+# The .json form keeps structure-only nodes, texts and descriptions, so it wins where both are there.
+TAXONOMY_FILES = ("taxonomy.json", "taxonomy.tsv", "taxonomy.txt")
+
+
+@dataclass
+class Source:
+    """
+    Raw splits and what is known of the taxonomy.
+
+    Attributes:
+        splits (`dict[str, tuple[Dataset, Origin]]`): In the order train, validation, test, others.
+        taxonomy ([`LabelHierarchy`] or `Path`, *optional*): Found with the data; `None` if there is none.
+    """
+
+    splits: dict
+    taxonomy: object = None
+
+
+def open_source(
+    name_or_path, files, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token
+):
+    """Finds and reads the raw splits; arguments as in [`load_htc_dataset`], `files` a `dict` split -> path."""
+    if files:
+        _refuse_repeated_files(files)
+        splits = {name: [check_file(path, f"{name} file")] for name, path in files.items()}
+        splits = {name: read_files(paths, text_column, label_columns, log, cache_dir) for name, paths in splits.items()}
+        return Source(splits, _own_taxonomy(taxonomy))
+    hub_only = {"revision": revision, "token": token}
+    if str(name_or_path) in BUILDERS:
+        _refuse_options(
+            {"config_name": config_name, "data_dir": data_dir, **hub_only}, f"the built-in {name_or_path!r}"
+        )
+        return _from_builder(str(name_or_path), taxonomy, text_column, label_columns, cache_dir)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        _refuse_options(hub_only, f"the folder {str(name_or_path)!r}")
+        return _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir)
+    if folder.is_file():
+        raise ValueError(f"{str(name_or_path)!r} is a file; pass it as `train_file`, `validation_file` or `test_file`.")
+    return _from_hub(
+        str(name_or_path), taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, revision, token
+    )
+
+
+def _refuse_repeated_files(files):
+    seen = {}
+    for name, path in files.items():
+        other = seen.setdefault(Path(path).resolve(), name)
+        if other != name:
+            raise ValueError(
+                f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own."
+            )
+
+
+def _refuse_options(options, where):
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"`{given[0]}` means nothing for {where}. Leave it out.")
+
+
+def _own_taxonomy(taxonomy):
+    return Path(taxonomy) if isinstance(taxonomy, str) else taxonomy
+
+
+def _from_builder(name, taxonomy, text_column, label_columns, cache_dir):
+    module, _, attribute = BUILDERS[name].partition(":")
+    builder = getattr(importlib.import_module(module), attribute)(cache_dir=cache_dir)
+    with quiet_unless_big(0):
+        builder.download_and_prepare()
+        splits = builder.as_dataset()
+    taxonomy = builder.taxonomy() if taxonomy is None else _own_taxonomy(taxonomy)
+    return Source(_named_splits(splits, name, text_column, label_columns), taxonomy)
+
+
+def split_files(names):
+    """
+    Data files by split, from file names relative to a folder: `train.parquet`, `data/train-00000-of-00002.parquet`,
+    `dev.jsonl`. Of several kinds Parquet wins, then the order of the known kinds.
+    """
+    found = {}
+    for name in sorted(names):
+        path = Path(name)
+        if path.parent.as_posix() not in (".", "data") or path.suffix.lower() not in SUFFIXES:
+            continue
+        for split, words in SPLIT_NAMES.items():
+            if path.stem in words or path.stem.startswith(tuple(f"{word}-" for word in words)):
+                found.setdefault(split, {}).setdefault(path.suffix.lower(), []).append(name)
+    return {
+        split: next(found[split][suffix] for suffix in SUFFIXES if suffix in found[split])
+        for split in SPLIT_NAMES
+        if split in found
+    }
+
+
+def _has_configs(readme):
+    """Whether a README's front matter declares `configs`, which then say where the data files are."""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    parts = text.split("---", 2)
+    if not text.startswith("---") or len(parts) < 3:
+        return False
+    try:
+        return bool((yaml.safe_load(parts[1]) or {}).get("configs"))
+    except (yaml.YAMLError, AttributeError):
+        return False
+
+
+def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir):
+    root = folder / data_dir if data_dir else folder
+    if not root.is_dir():
+        raise FileNotFoundError(f"{str(folder)!r} has no folder {str(data_dir)!r}; correct `data_dir`.")
+    if isinstance(taxonomy, (str, Path)):
+        inside = root / taxonomy
+        if not inside.is_file() and not Path(taxonomy).is_file():
+            raise FileNotFoundError(
+                f"There is no taxonomy {str(taxonomy)!r}, neither in {str(root)!r} nor here. The folder holds "
+                f"{sorted(p.name for p in root.iterdir() if p.is_file())[:20]}."
+            )
+        taxonomy = inside if inside.is_file() else Path(taxonomy)
+    elif taxonomy is None:
+        taxonomy = next((root / name for name in TAXONOMY_FILES if (root / name).is_file()), None)
+    if _has_configs(root / "README.md"):
+        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+        with quiet_unless_big(size):
+            splits = load_dataset(str(root), name=config_name, cache_dir=cache_dir)
+        return Source(_named_splits(splits, folder.name, text_column, label_columns), taxonomy)
+    if config_name is not None:
+        raise ValueError(
+            f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}."
+        )
+    files = split_files([p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()])
+    if not files:
+        raise FileNotFoundError(
+            f"{str(root)!r} holds no data files. Expected train, validation and test as `train.parquet`, "
+            f"`data/train-*.parquet` or another of {', '.join(SUFFIXES)}; it has "
+            f"{sorted(p.name for p in root.iterdir())[:20]}."
+        )
+    splits = {
+        split: read_files([root / name for name in names], text_column, label_columns, log, cache_dir)
+        for split, names in files.items()
+    }
+    return Source(splits, taxonomy)
+
+
+def _named_splits(splits, name, text_column, label_columns):
+    """Splits of a loaded `DatasetDict` under the names train, validation, test; others keep theirs."""
+    standard = {word: split for split, words in SPLIT_NAMES.items() for word in words}
+    named = {}
+    for split, dataset in splits.items():
+        check_columns(dataset.column_names, [text_column, *label_columns], f"The split {split!r} of {name!r}")
+        named[standard.get(split, split)] = (dataset, Origin(f"{name}/{split}"))
+    order = [
+        *(split for split in SPLIT_NAMES if split in named),
+        *(split for split in named if split not in SPLIT_NAMES),
+    ]
+    return {split: named[split] for split in order}
+
+
+def _from_hub(repo_id, taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, revision, token):
+    prefix = f"{data_dir.rstrip('/')}/" if data_dir else ""
+    hub = {"repo_type": "dataset", "revision": revision, "token": token}
+    try:
+        readme = _hub_file(repo_id, "README.md", hub)
+        arguments = {"name": config_name, "cache_dir": cache_dir, "revision": revision, "token": token}
+        if not (readme and _has_configs(readme)):
+            # Left to itself, `load_dataset` takes the most frequent kind of file, which may be the taxonomies.
+            names = HfApi().list_repo_files(repo_id, **hub)
+            files = split_files([name[len(prefix) :] for name in names if name.startswith(prefix)])
+            if files:
+                arguments["data_files"] = {split: [prefix + name for name in row] for split, row in files.items()}
+            elif data_dir:
+                arguments["data_dir"] = data_dir
+        elif data_dir:
+            arguments["data_dir"] = data_dir
+        splits = load_dataset(repo_id, **arguments)
+    except (FileNotFoundError, HfHubHTTPError, HFValidationError, ConnectionError) as error:
+        raise FileNotFoundError(
+            f"{repo_id!r} is neither a built-in data set ({', '.join(BUILDERS)}), nor a folder here, nor a data set "
+            "that the "
+            f"Hub gave: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} For own files pass "
+            "`train_file`."
+        ) from error
+    if isinstance(splits, Dataset):
+        splits = DatasetDict(train=splits)
+    if taxonomy is None:
+        found = (_hub_file(repo_id, prefix + name, hub) for name in TAXONOMY_FILES)
+        taxonomy = next((path for path in found if path), None)
+    elif isinstance(taxonomy, (str, Path)) and not Path(taxonomy).is_file():
+        taxonomy = _hub_file(repo_id, prefix + str(taxonomy), hub) or Path(taxonomy)
+    return Source(_named_splits(splits, repo_id, text_column, label_columns), _own_taxonomy(taxonomy))
+
+
+def _hub_file(repo_id, name, hub):
+    """Local path of a repository's file; `None` when the repository has no such file."""
+    try:
+        return Path(hf_hub_download(repo_id, name, **hub))
+    except LocalEntryNotFoundError as error:
+        # Offline, a file that was asked for before and did not exist is known not to exist.
+        known = try_to_load_from_cache(repo_id, name, revision=hub["revision"], repo_type="dataset")
+        if known is _CACHED_NO_EXIST:
+            return None
+        raise FileNotFoundError(
+            f"{name!r} of {repo_id!r} is not in the cache and the Hub cannot be reached. Go online, or pass local "
+            "files."
+        ) from error
+    except EntryNotFoundError:
+        return None

@@ -1,0 +1,202 @@
+"""Prediction files: one JSON object a document, and the scores of a model over a data set.
+
+A record: `id`, `labels` (names, best first), `scores`, `paths`, `top_k` (`[name, score]` pairs whatever the threshold),
+`closure`, `checkpoint` (a name, never a local path).
+
+Legend: `B` documents, `N` labels.
+"""
+
+import itertools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.prediction import check_texts
+
+
+logger = logging.get_logger(__name__)
+
+
+class EvaluationResult:
+    """
+    What [`evaluate_model`] gives.
+
+    Args:
+        scores (`dict`): All scores of [`HierarchicalScorer.compute`], the policy echoed.
+        scorer ([`HierarchicalScorer`]): The counts, for per-label tables.
+        records (`list[dict]`): One prediction record a document.
+    """
+
+    def __init__(self, scores, scorer, records):
+        self.scores, self.scorer, self.records = scores, scorer, records
+
+
+def evaluate_model(model, tokenizer, dataset, hierarchy=None, closure=None, threshold=None, top_k=10, batch_size=64, checkpoint="", show_progress_bar=None):
+    """
+    Predicts a data set and counts.
+
+    Args:
+        model ([`HTCPreTrainedModel`]), tokenizer: The checkpoint.
+        dataset (`datasets.Dataset`): Columns `text` and `labels` (ids of the model's labels).
+        hierarchy ([`LabelHierarchy`], *optional*): The data's taxonomy, to be sure that it is the model's.
+        closure (`str`, *optional*): Defaults to what fits the training labels.
+        threshold (`float`, *optional*): Defaults to the checkpoint's, else 0.5.
+        top_k (`int`, *optional*, defaults to 10): Scores kept in each record.
+
+    Returns:
+        [`EvaluationResult`]
+
+    Raises:
+        `ValueError`: the checkpoint has other labels than the data.
+    """
+    own = model.config.get_hierarchy()
+    if hierarchy is not None:
+        check_same_labels(own, hierarchy)
+    closure = model.default_closure(closure)
+    scorer = HierarchicalScorer(own.parents, own.num_labels, closure=closure, names=own.names)
+    records, gold = [None] * len(dataset), dataset["labels"]
+    texts = list(dataset["text"])
+    check_texts(texts)
+    for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, show_progress_bar):
+        scorer.add([labels for labels, _ in batch], [gold[row] for row in rows])
+        for row, (_, record) in zip(rows, batch):
+            records[row] = record
+    ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
+    records = [{"id": i, **record, "closure": closure, "checkpoint": checkpoint} for i, record in zip(ids, records)]
+    return EvaluationResult(scorer.compute(), scorer, records)
+
+
+def check_same_labels(model_hierarchy, data_hierarchy):
+    """Raises `ValueError` naming the first label that only one of the two hierarchies has, or that has another id."""
+    mine, theirs = model_hierarchy.label_names, data_hierarchy.label_names
+    if mine == theirs:
+        return
+    extra, missing = sorted(set(theirs) - set(mine)), sorted(set(mine) - set(theirs))
+    if extra or missing:
+        which = f"{extra[0]!r} only in the data" if extra else f"{missing[0]!r} only in the checkpoint"
+        raise ValueError(
+            f"The checkpoint has other labels than the data ({len(mine)} and {len(theirs)}): {which}. Give the taxonomy the "
+            "checkpoint was trained with, or another checkpoint."
+        )
+    place = next(i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b)
+    raise ValueError(
+        f"The checkpoint and the data number their labels differently: id {place} is {mine[place]!r} and {theirs[place]!r}. "
+        "Load the data with the checkpoint's hierarchy: `taxonomy=model.config.get_hierarchy()`."
+    )
+
+
+@torch.no_grad()
+def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, show_progress_bar=None):
+    """Yields `(rows, [(label ids, record), ...])` of texts, longest first."""
+    hierarchy = model.config.get_hierarchy()
+    boundary = model.decision_boundary(threshold)
+    for rows, logits in model.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
+        best = logits.topk(min(top_k, logits.shape[1]), dim=1)
+        best_ids, best_scores = best.indices.tolist(), torch.sigmoid(best.values).tolist()
+        batch = []
+        for record, ids, scores in zip(model._decode(logits, boundary, None, closure, hierarchy), best_ids, best_scores):
+            record["top_k"] = [[hierarchy.names[i], round(score, 6)] for i, score in zip(ids, scores)]
+            batch.append(([hierarchy.id(name) for name in record["labels"]], record))
+        yield rows, batch
+
+
+def write_records(records, path):
+    """Writes JSON lines beside the target first, so that a file is either whole or not there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    os.replace(temporary, path)
+
+
+def predict_file(
+    model, tokenizer, input_file, output_file, text_column="text", threshold=None, top_k=10, closure=None, batch_size=64, checkpoint="", chunk_size=1024
+):
+    """
+    Predicts a JSONL file into a JSONL file, in order. Interrupted and started again, it goes on behind the last whole line.
+
+    Args:
+        input_file (`str`): JSON objects with `text_column` and, if there is one, `id`.
+        output_file (`str`): Records as described above; written chunk by chunk.
+        chunk_size (`int`, *optional*, defaults to 1024): Documents between two writes.
+
+    Returns:
+        `tuple[int, int]`: documents predicted now, and documents found done.
+
+    Raises:
+        `FileNotFoundError`: no input file. `ValueError`: an unreadable line (numbered), a missing column, an empty text, an
+        output that belongs to another input.
+    """
+    if not Path(input_file).is_file():
+        raise FileNotFoundError(f"There is no input file {str(input_file)!r}.")
+    closure = model.default_closure(closure)
+    output = Path(output_file)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    done = _resume(output)
+    documents = _read_documents(input_file, text_column)
+    for place, record in enumerate(done):
+        document = next(documents, None)
+        if document is None or document[0] != record["id"]:
+            raise ValueError(
+                f"{output.name!r} was made from another input: its line {place + 1} has the id {record['id']!r}. Remove it, or "
+                "give another output file."
+            )
+    count = 0
+    with open(output, "a", encoding="utf-8") as stream:
+        while chunk := list(itertools.islice(documents, chunk_size)):
+            records = [None] * len(chunk)
+            texts = [text for _, text in chunk]
+            for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size):
+                for row, (_, record) in zip(rows, batch):
+                    records[row] = {"id": chunk[row][0], **record, "closure": closure, "checkpoint": checkpoint}
+            stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            stream.flush()
+            count += len(chunk)
+    return count, len(done)
+
+
+def _resume(output):
+    """The whole records of an earlier run; a half-written last line is cut off."""
+    if not output.exists():
+        return []
+    content = output.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with open(output, "r+b") as stream:
+            stream.truncate(len(whole))
+    try:
+        return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{output.name!r} holds a line that is no prediction record ({error}). Remove it, or give another output file.") from error
+
+
+def _read_documents(input_file, text_column):
+    with open(input_file, encoding="utf-8") as stream:
+        number = 0
+        for line_number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"Line {line_number} of {Path(input_file).name!r} is not valid JSON: {error}.") from error
+            if not isinstance(row, dict) or text_column not in row:
+                columns = sorted(row) if isinstance(row, dict) else type(row).__name__
+                raise ValueError(f"Line {line_number} of {Path(input_file).name!r} has no column {text_column!r}; it has {columns}. Pass `--text_column`.")
+            try:
+                check_texts([row[text_column]])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Line {line_number} of {Path(input_file).name!r}: {str(error).replace('Text 0', 'the text')}") from None
+            yield row.get("id", number), row[text_column]
+            number += 1
+
+
+def top_label_ids(records, hierarchy):
+    """`np.ndarray` of shape `(B, k)`: the best label ids of each record, for ranking metrics."""
+    return np.asarray([[hierarchy.id(name) for name, _ in record["top_k"]] for record in records], dtype=np.int64)

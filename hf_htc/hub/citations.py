@@ -1,0 +1,20 @@
+"""What a model card cites."""
+
+METHODS = {
+    "htc_flat": ("a flat multi-label classifier", None),
+    "htc_hiagm": (
+        "HiAGM-TP",
+        """@inproceedings{zhou-etal-2020-hierarchy,
+  title = {Hierarchy-Aware Global Model for Hierarchical Text Classification},
+  author = {Zhou, Jie and Ma, Chunping and Long, Dingkun and Xu, Guangwei and Ding, Ning and Zhang, Haoyu and Xie, Pengjun and Liu, Gongshen},
+  booktitle = {Proceedings of the 58th Annual Meeting of the Association for Computational Linguistics},
+  year = {2020}
+}""",
+    ),
+}
+
+PACKAGE = """@software{hf_htc,
+  title = {hf_htc: hierarchical text classification on the Hugging Face stack},
+  author = {{The hf_htc authors}},
+  year = {2026}
+}"""

@@ -1,0 +1,199 @@
+"""`HTCConfig`: what every hierarchical text classification model has in its configuration."""
+
+import difflib
+from copy import deepcopy
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import logging
+
+from .hierarchy import LabelHierarchy
+from .version import __version__
+
+
+logger = logging.get_logger(__name__)
+
+# Keywords of `PreTrainedConfig` that `from_text_encoder` passes on although they are no fields of ours.
+_COMMON_KEYWORDS = {"id2label", "label2id", "num_labels", "problem_type", "dtype", "tie_word_embeddings", "attn_implementation"}
+# What transformers itself writes into a config.json or passes when it reads one.
+_LOADING_KEYWORDS = {"model_type", "auto_map", "name_or_path", "custom_pipelines", "tokenizer_class", "task_specific_params", "is_encoder_decoder"}
+
+
+@strict
+class HTCConfig(PreTrainedConfig):
+    """
+    Configuration shared by all methods.
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`, *optional*): Configuration of the text encoder, any that `AutoModel`
+            knows. Defaults to BERT's.
+        hierarchy ([`LabelHierarchy`] or `dict`, *optional*): The taxonomy. Stored as plain lists; label names live in
+            `id2label` only. Without one, the labels of `id2label` stand alone, without edges.
+        label_closure (`str`, *optional*, defaults to `"as_given"`): `"closed"` when every training document carries all
+            ancestor labels of its labels, else `"as_given"`. Recorded from the training labels; decides how predictions
+            are closed by default.
+        pooling (`str`, *optional*, defaults to `"auto"`): How token states become one text vector: `"cls"` (first token),
+            `"mean"`, `"last"` (last token, for decoders), `"pooler"` (the encoder's own pooler output). `"auto"` takes what
+            the encoder was trained with and is replaced by it.
+        text_dropout (`float`, *optional*, defaults to 0.1): Dropout on the text vector.
+        thresholds (`float` or `list[float]`, *optional*): Score from which a label is predicted, in [0, 1], one for all or
+            one a label, as tuned on validation data. `None` means 0.5. Never shifts `logits`.
+        max_text_length (`int`, *optional*): Longest text in tokens, special tokens included; `None` until an encoder or a
+            tokenizer says so.
+        label_counts (`list[int]`, *optional*): Training documents of each label, `num_labels` entries.
+        num_train_documents (`int`, *optional*): Number of training documents behind `label_counts`.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of new weights.
+        hf_htc_version (`str`, *optional*): Version of hf_htc that wrote the config.
+
+    Raises:
+        `ValueError`: a value out of range, a hierarchy that does not fit `id2label`, a config written by a newer major or
+        minor version.
+    """
+
+    model_type = "htc"
+    sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="bert")}
+    keys_to_ignore_at_inference = ["losses", "hidden_states", "attentions"]
+    # What `hf_htc.training` uses where the user says nothing; measured, see the method's page.
+    recommended_training = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
+
+    text_config: dict | PreTrainedConfig | None = None
+    hierarchy: dict | LabelHierarchy | None = None
+    label_closure: str = "as_given"
+    pooling: str = "auto"
+    text_dropout: float | int = 0.1
+    thresholds: float | int | list | None = None
+    max_text_length: int | None = None
+    label_counts: list | None = None
+    num_train_documents: int | None = None
+    initializer_range: float | int = 0.02
+    hf_htc_version: str | None = __version__
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.hierarchy, LabelHierarchy):
+            names = self.hierarchy.label_names
+            kwargs["id2label"] = dict(enumerate(names))
+            kwargs["label2id"] = {name: i for i, name in enumerate(names)}
+            kwargs.pop("num_labels", None)
+            self.hierarchy = hierarchy_to_config(self.hierarchy)
+        # The stock text-classification pipeline applies a sigmoid only when told so.
+        kwargs.setdefault("problem_type", "multi_label_classification")
+        unknown = sorted(set(kwargs) - _COMMON_KEYWORDS - _LOADING_KEYWORDS - set(dir(PreTrainedConfig)))
+        unknown = [key for key in unknown if not key.startswith("_")]
+        if unknown:
+            logger.warning(f"{type(self).__name__} does not know {unknown}; kept in the config, used by nothing.")
+        super().__post_init__(**kwargs)
+
+    # ------------------------------------------------------------------ checks, run at construction and at saving
+
+    def validate_version(self):
+        if self.hf_htc_version is None:
+            return
+        try:
+            written = tuple(int(part) for part in self.hf_htc_version.split(".")[:2])
+        except ValueError:
+            raise ValueError(f"`hf_htc_version` is {self.hf_htc_version!r}; expected a version such as {__version__!r}.") from None
+        if written > tuple(int(part) for part in __version__.split(".")[:2]):
+            raise ValueError(
+                f"This config was written by hf_htc {self.hf_htc_version}, which is newer than the installed {__version__}. "
+                "Update with `pip install -U hf_htc`."
+            )
+
+    def validate_hierarchy(self):
+        if isinstance(self.hierarchy, dict):
+            parents = self.hierarchy.get("parents")
+            if not isinstance(parents, list) or len(parents) < self.num_labels:
+                count = len(parents) if isinstance(parents, list) else 0
+                raise ValueError(f"`hierarchy` has {count} nodes for {self.num_labels} labels; the taxonomy and `id2label` do not match.")
+            if len(parents) != self.num_labels + len(self.hierarchy.get("structure_names") or []):
+                raise ValueError(
+                    f"`hierarchy` has {len(parents)} nodes, but {self.num_labels} labels and "
+                    f"{len(self.hierarchy.get('structure_names') or [])} structure-only names; the taxonomy and `id2label` do not match."
+                )
+
+    def validate_choices(self):
+        for key, allowed in (("label_closure", ("closed", "as_given")), ("pooling", ("auto", "cls", "mean", "last", "pooler"))):
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+        for key in [name for name in type(self).__dataclass_fields__ if name.endswith("_dropout")]:
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
+        if self.max_text_length is not None and self.max_text_length < 1:
+            raise ValueError(f"`max_text_length` is {self.max_text_length}; it counts tokens and is at least 1.")
+
+    def validate_thresholds(self):
+        check_thresholds(self.thresholds, self.num_labels)
+
+    def validate_label_counts(self):
+        if self.label_counts is not None and len(self.label_counts) != self.num_labels:
+            raise ValueError(f"`label_counts` has {len(self.label_counts)} entries for {self.num_labels} labels.")
+
+    # ------------------------------------------------------------------ the taxonomy
+
+    def get_hierarchy(self):
+        """The [`LabelHierarchy`] of this config, built once."""
+        cached = self.__dict__.get("_label_hierarchy")
+        if cached is None:
+            cached = hierarchy_from_config(self.hierarchy, [self.id2label[i] for i in range(self.num_labels)])
+            self.__dict__["_label_hierarchy"] = cached
+        return cached
+
+    def to_dict(self):
+        content = super().to_dict()
+        content.pop("_label_hierarchy", None)
+        return content
+
+    def __deepcopy__(self, memo):
+        # The cached hierarchy is shared, not copied: it never changes and may hold 30,000 nodes.
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        for key, value in self.__dict__.items():
+            copied.__dict__[key] = value if key == "_label_hierarchy" else deepcopy(value, memo)
+        return copied
+
+    def num_hierarchy_nodes(self):
+        """`M`: labels and structure-only nodes."""
+        return self.num_labels if self.hierarchy is None else len(self.hierarchy["parents"])
+
+
+def hierarchy_to_config(hierarchy):
+    """The plain form in `config.json`: everything but the label names, which `id2label` holds already."""
+    content = hierarchy.to_dict()
+    plain = {"parents": content["parents"]}
+    if hierarchy.num_nodes > hierarchy.num_labels:
+        plain["structure_names"] = content["names"][hierarchy.num_labels :]
+    for key in ("texts", "descriptions"):
+        if key in content:
+            plain[key] = content[key]
+    return plain
+
+
+def hierarchy_from_config(plain, label_names):
+    """The inverse of [`hierarchy_to_config`]; without a taxonomy the labels stand alone."""
+    if plain is None:
+        return LabelHierarchy(label_names, [[] for _ in label_names])
+    names = label_names + list(plain.get("structure_names") or [])
+    return LabelHierarchy(names, plain["parents"], len(label_names), plain.get("texts"), plain.get("descriptions"))
+
+
+def check_thresholds(thresholds, num_labels):
+    """Raises `ValueError` unless `thresholds` is `None`, a number in [0, 1] or a list of `num_labels` such numbers."""
+    if thresholds is None:
+        return
+    values = thresholds if isinstance(thresholds, (list, tuple)) else [thresholds]
+    if isinstance(thresholds, (list, tuple)) and len(values) != num_labels:
+        raise ValueError(f"`thresholds` has {len(values)} entries for {num_labels} labels; give one number or one a label.")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ValueError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
+
+
+def check_config_keywords(config_class, keywords):
+    """Raises `ValueError` naming the first keyword that no field of `config_class` takes."""
+    fields = {name for name in config_class.__dataclass_fields__ if not name.startswith("_")}
+    for key in keywords:
+        if key not in fields | _COMMON_KEYWORDS:
+            close = difflib.get_close_matches(key, sorted(fields), n=3)
+            raise ValueError(
+                f"{config_class.__name__} has no option {key!r}." + (f" Did you mean {close}?" if close else f" Options: {sorted(fields)}.")
+            )

@@ -1,0 +1,633 @@
+"""`LabelHierarchy`: a label taxonomy, tree or DAG, with everything that models, data and metrics ask of it.
+
+Plain Python and numpy, so that the code saved with a checkpoint can use it without the rest of the package.
+
+Legend: `M` nodes, `N` labels (`N <= M`), `E` edges, `S` label sets.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .hierarchy_formats import edges_from_nested, edges_from_networkx, nested_from_hierarchy, networkx_from_hierarchy, read_edges
+from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids
+
+
+ROOT = "Root"
+
+
+class LabelHierarchy:
+    """
+    A taxonomy of `M` nodes, `N` of which are labels.
+
+    Ids `0..N-1` are the labels: what a document can be given, what `logits` and metrics cover. Ids `N..M-1` are
+    structure-only nodes, ancestors that are no target themselves. The virtual root is no node. A node may have several
+    parents (DAG). First-level leaves, isolated labels and a single label are fine.
+
+    Args:
+        names (`list[str]` of length `M`): Unique names; a path where last segments repeat.
+        parents (`list[list[int]]` of length `M`): Parent ids of each node, empty for a first-level node. A flat list of
+            ids with `-1` (or `None`) for first-level nodes is accepted for trees.
+        num_labels (`int`, *optional*): `N`; the first `N` nodes are labels. Defaults to all nodes.
+        texts (`list[str]`, *optional*): Label words of each node; defaults to the names.
+        descriptions (`list[str]`, *optional*): A longer text of each node.
+
+    Raises:
+        `ValueError`: a cycle, a duplicate or empty name, an unknown parent, a repeated parent, a length that does not
+        match; the message names the culprit.
+
+    Example:
+
+    ```python
+    >>> hierarchy = LabelHierarchy.from_paths(["sport/football", "sport/tennis", "politics"])
+    >>> hierarchy.label_names
+    ['sport', 'sport/football', 'sport/tennis', 'politics']
+    >>> hierarchy.close([[1], [3]])
+    [[0, 1], [3]]
+    ```
+    """
+
+    def __init__(self, names, parents, num_labels=None, texts=None, descriptions=None):
+        self.names = list(names)
+        self.num_nodes = len(self.names)
+        self.num_labels = self.num_nodes if num_labels is None else int(num_labels)
+        self._check_names()
+        self.parents = self._checked_parents(parents)
+        self.texts = self._checked_texts("texts", texts, self.names)
+        self.descriptions = self._checked_texts("descriptions", descriptions, None)
+        self.levels = self._levels()
+
+    # ------------------------------------------------------------------ building and checking
+
+    def _check_names(self):
+        if not self.names:
+            raise ValueError("The hierarchy has no nodes: give at least one label name.")
+        if not 1 <= self.num_labels <= self.num_nodes:
+            raise ValueError(f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}.")
+        ids = {}
+        for i, name in enumerate(self.names):
+            if not isinstance(name, str):
+                raise TypeError(f"Node {i} has the name {name!r} of type {type(name).__name__}; names are strings.")
+            if not name.strip():
+                raise ValueError(f"Node {i} has an empty name. Give every node a name of its own.")
+            if name in ids:
+                raise ValueError(
+                    f"The name {name!r} stands for two nodes, {ids[name]} and {i} (duplicate name). Use whole paths as names "
+                    "where last segments repeat, e.g. `LabelHierarchy.from_paths`."
+                )
+            ids[name] = i
+        self._ids = ids
+
+    def _checked_parents(self, parents):
+        parents = list(parents)
+        if len(parents) != self.num_nodes:
+            raise ValueError(f"`parents` has {len(parents)} rows for {self.num_nodes} nodes; give one row a node.")
+        checked = []
+        for i, row in enumerate(parents):
+            if row is None or isinstance(row, (int, np.integer)):
+                row = [] if row is None or row == -1 else [row]
+            row = [int(p) for p in row]
+            for p in row:
+                if not 0 <= p < self.num_nodes:
+                    raise ValueError(f"Node {self.names[i]!r} has the unknown parent id {p}; node ids are 0 to {self.num_nodes - 1}.")
+            if len(set(row)) != len(row):
+                raise ValueError(f"Node {self.names[i]!r} lists the same parent twice: {[self.names[p] for p in row]}.")
+            checked.append(row)
+        return checked
+
+    def _checked_texts(self, what, texts, default):
+        if texts is None:
+            return None if default is None else list(default)
+        texts = list(texts)
+        if len(texts) != self.num_nodes:
+            raise ValueError(f"`{what}` has {len(texts)} entries for {self.num_nodes} nodes; give one a node.")
+        return texts
+
+    def _levels(self):
+        """Longest path from the top, first level 1 (Kahn's order, which also finds cycles)."""
+        waiting = [len(row) for row in self.parents]
+        levels = [1] * self.num_nodes
+        order = [i for i, count in enumerate(waiting) if count == 0]
+        for node in order:
+            for child in self.children[node]:
+                levels[child] = max(levels[child], levels[node] + 1)
+                waiting[child] -= 1
+                if waiting[child] == 0:
+                    order.append(child)
+        if len(order) < self.num_nodes:
+            self._raise_cycle({i for i, count in enumerate(waiting) if count > 0})
+        self._order = order
+        return np.asarray(levels, dtype=np.int64)
+
+    def _raise_cycle(self, unordered):
+        # Every unordered node has an unordered parent, so walking up must come back to a node already seen.
+        node, walk = min(unordered), []
+        while node not in walk:
+            walk.append(node)
+            node = next(p for p in self.parents[node] if p in unordered)
+        cycle = [*walk[walk.index(node) :], node][::-1]
+        raise ValueError(
+            "The hierarchy has a cycle: " + " -> ".join(self.names[i] for i in cycle) + ". Remove one of these parent-child edges."
+        )
+
+    @classmethod
+    def from_edges(cls, edges, labels=None, root=ROOT, texts=None, descriptions=None):
+        """
+        Builds a hierarchy from `(parent, child)` names.
+
+        Args:
+            edges (`Iterable[tuple[str, str]]`): A parent equal to `root`, `None` or `""` declares a first-level node.
+                When no edge names the root, every name that is nobody's child is a first-level node.
+            labels (`Sequence[str]`, *optional*): Names that are labels, in id order; the other nodes are structure-only.
+                A label that no edge mentions becomes an isolated first-level label only when the root is not named.
+                Defaults to all nodes in order of appearance.
+            root (`str`, *optional*, defaults to `"Root"`): Name of the virtual root.
+            texts, descriptions (`dict[str, str]`, *optional*): By node name; missing ones default to the name and to `""`.
+
+        Raises:
+            `ValueError`: as the class does; also an edge that is given twice, and, when the root is named, a parent that
+            no edge introduces as a child (unknown parent).
+        """
+        parents, mentioned, top = {}, {}, set()
+        for number, (parent, child) in enumerate(edges):
+            is_top = parent is None or parent == "" or parent == root
+            for what, name in (("child", child), ("parent", "-" if is_top else parent)):
+                if not isinstance(name, str) or not name.strip():
+                    raise ValueError(f"Edge {number} ({parent!r} -> {child!r}) has an empty name as {what}. Give every node a name.")
+            if child == root:
+                raise ValueError(f"Edge {number} makes the root {root!r} a child of {parent!r}; the virtual root has no parent.")
+            if (child in top) if is_top else (parent in parents.get(child, ())):
+                raise ValueError(f"The edge {parent!r} -> {child!r} is given twice (duplicate edge). Remove one of them.")
+            row = parents.setdefault(child, [])
+            if is_top:
+                top.add(child)
+            else:
+                mentioned.setdefault(parent)
+                row.append(parent)
+            mentioned.setdefault(child)
+        for child in top:
+            if parents[child]:
+                raise ValueError(f"{child!r} is a child of the root and of {parents[child][0]!r}; a first-level node has no other parent.")
+        unknown = [name for name in mentioned if name not in parents]
+        if top and unknown:
+            close = difflib.get_close_matches(unknown[0], list(parents), n=3)
+            raise ValueError(
+                f"The unknown parent {unknown[0]!r} is neither {root!r} nor the child of any edge."
+                + (f" Close names: {close}." if close else "")
+                + f" Add the edge {root!r} -> {unknown[0]!r} or correct the name."
+            )
+        if not top:
+            parents = {name: parents.get(name, []) for name in mentioned}
+        return cls._from_names(parents, labels, texts, descriptions, isolated_ok=not top)
+
+    @classmethod
+    def _from_names(cls, parents, labels=None, texts=None, descriptions=None, isolated_ok=False):
+        names = list(parents)
+        num_labels = None
+        if labels is not None:
+            labels = list(labels)
+            missing = [name for name in labels if name not in parents]
+            if missing and not isolated_ok:
+                close = difflib.get_close_matches(str(missing[0]), names, n=3)
+                raise ValueError(
+                    f"The label {missing[0]!r} is not in the taxonomy ({len(missing)} such labels)."
+                    + (f" Close names: {close}." if close else "") + " Add it to the taxonomy or correct the name."
+                )
+            num_labels = len(labels)
+            label_set = set(labels)
+            names = labels + [name for name in names if name not in label_set]
+        ids = {name: i for i, name in enumerate(names)}
+        rows = [[ids[p] for p in parents.get(name, [])] for name in names]
+        return cls(
+            names,
+            rows,
+            num_labels,
+            None if texts is None else [texts.get(name, name) for name in names],
+            None if descriptions is None else [descriptions.get(name, "") for name in names],
+        )
+
+    @classmethod
+    def from_paths(cls, paths, separator="/", labels=None):
+        """
+        Builds a tree from root-to-node paths; every prefix becomes a node.
+
+        A node's name is its path joined by `separator`, its text the last segment, so equal last segments under different
+        parents stay different nodes.
+
+        Args:
+            paths (`Iterable[str | Sequence[str]]`): `"sport/football"` or `["sport", "football"]`.
+            separator (`str`, *optional*, defaults to `"/"`): Splits strings, joins names.
+            labels (`Sequence[str]`, *optional*): Names that are labels, in id order. Defaults to all nodes.
+
+        Raises:
+            `ValueError`: an empty segment, or a segment of a sequence that holds the separator; the path is named.
+        """
+        parents, texts = {}, {}
+        for path in paths:
+            segments = [s.strip() for s in (path.split(separator) if isinstance(path, str) else path)]
+            if not segments or any(not s for s in segments):
+                raise ValueError(f"The path {path!r} has an empty name as a segment. Write it like 'sport{separator}football'.")
+            if any(separator in s for s in segments):
+                raise ValueError(f"A segment of the path {path!r} holds the separator {separator!r}; choose another separator.")
+            for depth in range(1, len(segments) + 1):
+                name = separator.join(segments[:depth])
+                if name not in parents:
+                    parents[name] = [] if depth == 1 else [separator.join(segments[: depth - 1])]
+                    texts[name] = segments[depth - 1]
+        return cls._from_names(parents, labels, texts)
+
+    @classmethod
+    def from_nested(cls, nested, separator=None, labels=None):
+        """Builds a hierarchy from nested JSON: `{"sport": {"football": {}, "tennis": {}}, "politics": {}}`; lists hold leaves.
+        With `separator`, names are joined paths, as in [`~LabelHierarchy.from_paths`]; without, names must be unique."""
+        if separator is not None:
+            paths = [path for _, _, path in edges_from_nested(nested)]
+            return cls.from_paths(paths, separator, labels)
+        seen = set()
+        for _, child, path in edges_from_nested(nested):
+            if child in seen:
+                raise ValueError(
+                    f"The name {child!r} occurs twice in the nested taxonomy (duplicate name, second at {'/'.join(path)!r}). Pass "
+                    "`separator='/'` to use whole paths as names."
+                )
+            seen.add(child)
+        return cls.from_edges([(parent, child) for parent, child, _ in edges_from_nested(nested)], labels, root=None)
+
+    @classmethod
+    def from_networkx(cls, graph, labels=None, root=ROOT):
+        """Builds a hierarchy from a networkx `DiGraph` with edges parent -> child; node attributes `text` and `description`
+        are taken over. A node named `root` is the virtual root."""
+        edges, texts, descriptions = edges_from_networkx(graph, root)
+        return cls.from_edges(edges, labels, root, texts or None, descriptions or None)
+
+    @classmethod
+    def from_file(cls, path, labels=None, root=ROOT, separator=None):
+        """
+        Reads a taxonomy file.
+
+        `.json`: the form of [`~LabelHierarchy.to_dict`] or nested objects. Anything else: tab-separated lines
+        `parent<TAB>child`, or `parent<TAB>child<TAB>child...` as in HiAGM's files; lines without a tab are paths split by
+        `separator` (`"/"` by default).
+
+        Raises:
+            `FileNotFoundError`: no such file. `ValueError`: an unreadable file (line named), or what the class refuses.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or a .json file.")
+        if path.suffix == ".json":
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
+            if isinstance(content, dict) and "names" in content and "parents" in content:
+                hierarchy = cls.from_dict(content)
+                return hierarchy if labels is None else hierarchy.with_labels(labels)
+            return cls.from_nested(content, separator, labels)
+        kind, rows = read_edges(path)
+        if kind == "paths":
+            return cls.from_paths(rows, separator or "/", labels)
+        return cls.from_edges(rows, labels, root)
+
+    @classmethod
+    def from_dict(cls, content):
+        """The inverse of [`~LabelHierarchy.to_dict`]."""
+        unknown = set(content) - {"names", "parents", "num_labels", "texts", "descriptions"}
+        if unknown:
+            raise ValueError(f"A hierarchy's dict has the unknown keys {sorted(unknown)}.")
+        return cls(**content)
+
+    # ------------------------------------------------------------------ back to other forms
+
+    def to_dict(self):
+        """Plain lists and strings (JSON-able); `texts` and `descriptions` only where they say more than the names."""
+        content = {"names": list(self.names), "parents": [list(row) for row in self.parents], "num_labels": self.num_labels}
+        if self.texts != self.names:
+            content["texts"] = list(self.texts)
+        if self.descriptions is not None:
+            content["descriptions"] = list(self.descriptions)
+        return content
+
+    def to_edges(self, root=ROOT):
+        """`list[tuple[str, str]]` of (parent, child) names in id order of the child; first-level nodes under `root`."""
+        return [(self.names[p], self.names[i]) if row else (root, self.names[i]) for i, row in enumerate(self.parents) for p in row or [None]]
+
+    def to_paths(self, separator="/"):
+        """`list[str]`: one path a node and way from the top (trees: one a node), made of the nodes' texts."""
+        return [separator.join(self.texts[i] for i in path) for node in range(self.num_nodes) for path in self.paths(node)]
+
+    def to_nested(self):
+        """Nested dicts by name, as [`~LabelHierarchy.from_nested`] reads them. Trees only.
+
+        Raises:
+            `ValueError`: a node has several parents.
+        """
+        return nested_from_hierarchy(self)
+
+    def to_networkx(self):
+        """A networkx `DiGraph` of names, edges parent -> child, attributes `level`, `is_label`, `text`."""
+        return networkx_from_hierarchy(self)
+
+    def save(self, path):
+        """Writes `parent<TAB>child` lines with the root's rows, or [`~LabelHierarchy.to_dict`] when `path` ends in `.json`.
+
+        The lines stand in id order of the child, so [`~LabelHierarchy.from_file`] gives the same ids. They hold names and
+        edges only: a hierarchy with structure-only nodes, texts or descriptions of its own is kept whole by `.json`.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            text = json.dumps(self.to_dict(), ensure_ascii=False)
+        else:
+            for name in self.names:
+                if "\t" in name or "\n" in name:
+                    raise ValueError(f"The name {name!r} holds a tab or a line break; save the hierarchy as .json instead.")
+            text = "".join(f"{parent}\t{child}\n" for parent, child in self.to_edges())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+
+    # ------------------------------------------------------------------ nodes
+
+    def __len__(self):
+        return self.num_nodes
+
+    def __contains__(self, name):
+        return name in self._ids
+
+    def __eq__(self, other):
+        return isinstance(other, LabelHierarchy) and self.to_dict() == other.to_dict()
+
+    def __hash__(self):
+        return hash(self.fingerprint())
+
+    def __repr__(self):
+        kind = "tree" if self.is_tree else "DAG"
+        extra = f", {self.num_nodes - self.num_labels} structure-only nodes" if self.num_nodes > self.num_labels else ""
+        return f"LabelHierarchy({kind} of {self.num_labels} labels{extra}, {self.num_levels} levels)"
+
+    def id(self, name):
+        """The id of a node name. Raises `ValueError` with close names when there is none."""
+        try:
+            return self._ids[name]
+        except (KeyError, TypeError):
+            close = difflib.get_close_matches(str(name), self.names, n=3)
+            raise ValueError(
+                f"There is no label {name!r} in the hierarchy." + (f" Close names: {close}." if close else "")
+            ) from None
+
+    def encode(self, name_sets):
+        """Label ids of rows of label names; raises `ValueError` naming the row and the unknown or structure-only name."""
+        encoded = []
+        for row, names in enumerate(name_sets):
+            ids = []
+            for name in names:
+                node = self._ids.get(name)
+                if node is None or node >= self.num_labels:
+                    if node is not None:
+                        raise ValueError(f"Row {row}: {name!r} is a structure-only node of the hierarchy, not a label.")
+                    close = difflib.get_close_matches(str(name), self.label_names, n=3)
+                    raise ValueError(f"Row {row}: unknown label {name!r}." + (f" Close names: {close}." if close else ""))
+                ids.append(node)
+            encoded.append(ids)
+        return encoded
+
+    def decode(self, id_sets):
+        """Names of rows of ids."""
+        return [[self.names[i] for i in row] for row in id_sets]
+
+    @property
+    def label_names(self):
+        """`list[str]`: names of the `N` labels in id order."""
+        return self.names[: self.num_labels]
+
+    @property
+    def num_levels(self):
+        """Length of the longest root-to-node path."""
+        return int(self.levels.max())
+
+    @cached_property
+    def is_tree(self):
+        """Whether no node has more than one parent."""
+        return all(len(row) <= 1 for row in self.parents)
+
+    @cached_property
+    def children(self):
+        """`list[list[int]]`: child ids of each node, ascending."""
+        children = [[] for _ in range(self.num_nodes)]
+        for child, row in enumerate(self.parents):
+            for parent in row:
+                children[parent].append(child)
+        return children
+
+    @cached_property
+    def edges(self):
+        """`np.ndarray` of shape `(E, 2)`, int64: (parent id, child id), ordered by child."""
+        pairs = [(parent, child) for child, row in enumerate(self.parents) for parent in row]
+        return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def top_nodes(self):
+        """Ids of the first-level nodes."""
+        return [i for i, row in enumerate(self.parents) if not row]
+
+    @cached_property
+    def leaves(self):
+        """Ids of the nodes without children."""
+        return [i for i, row in enumerate(self.children) if not row]
+
+    @cached_property
+    def ancestor_table(self):
+        """CSR pair over the `M` nodes: the proper ancestors of each, ascending ids (int64)."""
+        above = [()] * self.num_nodes
+        for node in self._order:
+            row = self.parents[node]
+            if len(row) == 1:
+                above[node] = above[row[0]] + (row[0],)
+            elif row:
+                above[node] = tuple({a for p in row for a in (*above[p], p)})
+        lengths = np.fromiter((len(row) for row in above), dtype=np.int64, count=self.num_nodes)
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        indices = np.fromiter((a for row in above for a in sorted(row)), dtype=np.int64, count=int(indptr[-1]))
+        return indptr, indices
+
+    @cached_property
+    def _label_ancestors(self):
+        """CSR pair over the `N` labels: their proper ancestors that are labels too."""
+        indptr, indices = self.ancestor_table
+        rows = row_ids(indptr)
+        keep = (rows < self.num_labels) & (indices < self.num_labels)
+        counts = np.bincount(rows[keep], minlength=self.num_labels)[: self.num_labels]
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices[keep]
+
+    def ancestors(self, node):
+        """Ids of all proper ancestors of a node, higher levels first."""
+        indptr, indices = self.ancestor_table
+        return sorted(indices[indptr[node] : indptr[node + 1]].tolist(), key=lambda i: (self.levels[i], i))
+
+    def descendants(self, node):
+        """Ids of all proper descendants of a node, ascending."""
+        found, stack = set(), list(self.children[node])
+        while stack:
+            current = stack.pop()
+            if current not in found:
+                found.add(current)
+                stack.extend(self.children[current])
+        return sorted(found)
+
+    def siblings(self, node):
+        """Ids of the other children of a node's parents (of the other first-level nodes for a first-level node), ascending."""
+        rows = [self.children[p] for p in self.parents[node]] or [self.top_nodes]
+        return sorted({i for row in rows for i in row} - {node})
+
+    def paths(self, node, max_paths=None):
+        """Root-to-node paths, `list[list[int]]`: one in a tree, possibly many in a DAG (the first `max_paths`)."""
+        found, stack = [], [(node, (node,))]
+        while stack and (max_paths is None or len(found) < max_paths):
+            current, path = stack.pop()
+            if not self.parents[current]:
+                found.append(list(path))
+            stack.extend((p, (p, *path)) for p in reversed(self.parents[current]))
+        return found
+
+    def root_branches(self):
+        """`list[np.ndarray]`: each first-level node with its descendants, ascending ids; branches of a DAG may overlap."""
+        return [np.asarray(sorted([top, *self.descendants(top)]), dtype=np.int64) for top in self.top_nodes]
+
+    def level_units(self):
+        """`list[np.ndarray]`: the label ids of each level, first level first; a level of structure-only nodes is empty."""
+        levels = self.levels[: self.num_labels]
+        return [np.flatnonzero(levels == level) for level in range(1, self.num_levels + 1)]
+
+    def parent_units(self):
+        """`list[tuple[int, np.ndarray]]`: each inner node with its children, the virtual root first as `-1`."""
+        units = [(-1, np.asarray(self.top_nodes, dtype=np.int64))]
+        return units + [(i, np.asarray(row, dtype=np.int64)) for i, row in enumerate(self.children) if row]
+
+    # ------------------------------------------------------------------ label sets
+
+    def close(self, label_sets):
+        """
+        Adds to every label set the ancestors that are labels (closure `"up"`).
+
+        Args:
+            label_sets (`list[list[int]]` or CSR pair `(indptr, indices)`): `S` sets of label ids.
+
+        Returns:
+            The same kind, ids ascending and unique.
+        """
+        indptr, indices, is_csr = as_csr(label_sets, self.num_labels)
+        rows = row_ids(indptr)
+        lengths, above = gather_rows(*self._label_ancestors, indices)
+        keys = np.concatenate([rows * self.num_labels + indices, np.repeat(rows, lengths) * self.num_labels + above])
+        return from_csr(*from_keys(np.unique(keys), len(indptr) - 1, self.num_labels), is_csr)
+
+    def prune(self, label_sets):
+        """Drops from every set the labels that lack one of their ancestor labels (closure `"prune"`); arguments and
+        result as in [`~LabelHierarchy.close`]."""
+        indptr, indices, is_csr = as_csr(label_sets, self.num_labels)
+        keys = np.unique(row_ids(indptr) * self.num_labels + indices)
+        keep = np.ones(len(keys), dtype=bool)
+        keep[self._missing(keys)[0]] = False
+        return from_csr(*from_keys(keys[keep], len(indptr) - 1, self.num_labels), is_csr)
+
+    def violations(self, label_sets):
+        """`np.ndarray` of shape `(V, 3)`, int64: (set, label, missing ancestor label) for each label whose ancestor is absent."""
+        indptr, indices, _ = as_csr(label_sets, self.num_labels)
+        keys = np.unique(row_ids(indptr) * self.num_labels + indices)
+        positions, missing = self._missing(keys)
+        return np.stack([keys[positions] // self.num_labels, keys[positions] % self.num_labels, missing], axis=1)
+
+    def is_closed(self, label_sets):
+        """Whether every set holds all ancestor labels of its labels."""
+        return len(self.violations(label_sets)) == 0
+
+    def _missing(self, keys):
+        """For sorted keys `set * N + label`: positions of the keys that lack an ancestor label, and that ancestor."""
+        rows, labels = keys // self.num_labels, keys % self.num_labels
+        lengths, above = gather_rows(*self._label_ancestors, labels)
+        absent = ~contains(keys, np.repeat(rows, lengths) * self.num_labels + above)
+        return np.repeat(np.arange(len(keys)), lengths)[absent], above[absent]
+
+    # ------------------------------------------------------------------ whole hierarchies
+
+    def with_labels(self, labels):
+        """The same nodes with other labels: `labels` (names, in id order) become ids `0..`, the rest structure-only."""
+        rows = {name: [self.names[p] for p in self.parents[i]] for i, name in enumerate(self.names)}
+        texts = dict(zip(self.names, self.texts))
+        descriptions = None if self.descriptions is None else dict(zip(self.names, self.descriptions))
+        return self._from_names(rows, labels, texts, descriptions)
+
+    def restrict(self, labels):
+        """
+        The hierarchy of the used labels only.
+
+        Args:
+            labels (`Iterable[str | int]`): Names or ids of the labels to keep; they keep their order of ids. Their other
+                ancestors stay as structure-only nodes, everything else goes.
+        """
+        keep = sorted({self.id(x) if isinstance(x, str) else int(x) for x in labels})
+        if not keep:
+            raise ValueError("`labels` is empty; a hierarchy needs at least one label.")
+        outside = [i for i in keep if not 0 <= i < self.num_labels]
+        if outside:
+            raise ValueError(f"Id {outside[0]} is not a label; label ids are 0 to {self.num_labels - 1}.")
+        structure = sorted({a for i in keep for a in self.ancestors(i)} - set(keep))
+        nodes = keep + structure
+        new_ids = {old: new for new, old in enumerate(nodes)}
+        return LabelHierarchy(
+            [self.names[i] for i in nodes],
+            [[new_ids[p] for p in self.parents[i]] for i in nodes],
+            len(keep),
+            [self.texts[i] for i in nodes],
+            None if self.descriptions is None else [self.descriptions[i] for i in nodes],
+        )
+
+    def statistics(self):
+        """`dict` of counts: labels, nodes, edges, levels, labels and nodes per level, leaves, first-level nodes, isolated
+        nodes, nodes with several parents, largest number of children."""
+        level_of_label = self.levels[: self.num_labels]
+        return {
+            "num_labels": self.num_labels,
+            "num_nodes": self.num_nodes,
+            "num_edges": len(self.edges),
+            "num_levels": self.num_levels,
+            "labels_per_level": [int((level_of_label == i).sum()) for i in range(1, self.num_levels + 1)],
+            "nodes_per_level": [int((self.levels == i).sum()) for i in range(1, self.num_levels + 1)],
+            "num_leaves": len(self.leaves),
+            "num_top_nodes": len(self.top_nodes),
+            "num_isolated": sum(not self.children[i] for i in self.top_nodes),
+            "num_multiple_parents": sum(len(row) > 1 for row in self.parents),
+            "max_children": max(len(row) for row in [*self.children, self.top_nodes]),
+            "is_tree": self.is_tree,
+        }
+
+    def tree(self, max_nodes=100):
+        """The hierarchy as indented text. A node of a DAG stands under each of its parents, its subtree only the first time
+        (`...` after it); structure-only nodes are in brackets. At most `max_nodes` lines, then a count of the rest."""
+        lines, opened = [], set()
+        stack = [(i, "", i == self.top_nodes[-1], True) for i in reversed(self.top_nodes)]
+        while stack and len(lines) < max_nodes:
+            node, indent, last, top = stack.pop()
+            text = self.texts[node] if self.is_tree else self.names[node]
+            text = text if node < self.num_labels else f"[{text}]"
+            again = node in opened and bool(self.children[node])
+            lines.append((text if top else indent + ("└── " if last else "├── ") + text) + (" ..." if again else ""))
+            if not again:
+                opened.add(node)
+                below = indent if top else indent + ("    " if last else "│   ")
+                row = self.children[node]
+                stack.extend((child, below, child == row[-1], False) for child in reversed(row))
+        hidden = self.num_nodes - len(opened)
+        if stack and hidden > 0:
+            lines.append(f"... and {hidden} more nodes")
+        return "\n".join(lines)
+
+    def fingerprint(self):
+        """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
+        return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]

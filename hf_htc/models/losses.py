@@ -1,0 +1,42 @@
+"""Losses that several methods share. All reduce inside a document, then over documents, in float32.
+
+Legend: `B` documents, `N` labels, `E` edges.
+"""
+
+import torch
+from torch import nn
+
+
+def at_least_float32(tensor):
+    """Half precision types become float32; float32 and float64 stay."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def multi_label_bce(logits, targets):
+    """
+    Binary cross-entropy from logits, the mean over labels inside each document, then over documents.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, N)`): Any float type; computed in float32 at least.
+        targets (`torch.Tensor` of shape `(B, N)`): 0 or 1.
+
+    Returns:
+        `torch.Tensor`: a scalar. `-mean_n [y log s(l) + (1 - y) log(1 - s(l))]`, `s` the sigmoid.
+    """
+    logits = at_least_float32(logits)
+    return nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(1).mean()
+
+
+def recursive_regularization(weight, edges):
+    """
+    Recursive regularization (Gopal and Yang, 2013): classifiers of a parent and its child lie close.
+
+    Args:
+        weight (`torch.Tensor` of shape `(N, ...)`): One row of classifier weights a label, biases excluded.
+        edges (`torch.Tensor` of shape `(E, 2)`, int64): (parent, child) label ids.
+
+    Returns:
+        `torch.Tensor`: the scalar `sum over edges of 0.5 * ||w_parent - w_child||^2`; 0 without edges.
+    """
+    rows = at_least_float32(weight).flatten(1)
+    return 0.5 * (rows[edges[:, 0]] - rows[edges[:, 1]]).square().sum()

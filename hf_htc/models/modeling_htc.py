@@ -1,0 +1,285 @@
+"""The contract of every model: `HTCPreTrainedModel` and `HTCOutput`.
+
+A model is a text encoder `model` and one child module `classifier`, which holds everything else. `logits[:, n] > 0` means
+that label `n` is predicted; `sigmoid(logits)` are the scores.
+
+Legend: `B` documents, `T` tokens, `D` hidden size, `N` labels, `K` label ids in a row.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, logging
+
+from .configuration_htc import HTCConfig, check_config_keywords
+from .labels import label_statistics, multi_hot
+from .prediction import PredictionMixin
+from .text_encoders import (
+    build_text_encoder,
+    default_pooling,
+    encoder_takes,
+    left_align,
+    load_text_encoder,
+    max_positions,
+    pool,
+    strip_text_encoder,
+)
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class HTCOutput(ModelOutput):
+    """
+    Output of every model.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over documents, float32, when `labels` are given.
+        logits (`torch.FloatTensor` of shape `(B, N)`): float32; label `n` is predicted when `logits[:, n] > 0`.
+        losses (`dict[str, torch.FloatTensor]`, *optional*): The named parts of `loss`, each already weighted.
+        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    losses: dict | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class HTCModule(nn.Module):
+    """A block with parameters or buffers that transformers cannot initialise by itself.
+
+    `init_weights` must set all of them through `transformers.initialization`: non-persistent buffers are uninitialised
+    memory after `from_pretrained`, and only these functions respect values that a checkpoint brought."""
+
+    def init_weights(self, config):
+        raise TypeError(f"{type(self).__name__} does not say how its parameters and buffers are initialised.")
+
+
+class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
+    """
+    Base of all models for hierarchical text classification.
+
+    A subclass sets `self.classifier` and defines `forward`; see [`FlatForHierarchicalTextClassification`], the shortest.
+    Build one by [`~HTCPreTrainedModel.from_text_encoder`] (pretrained encoder), `Method(config)` (from nothing) or
+    `from_pretrained` (a checkpoint).
+    """
+
+    config: HTCConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # The loss is a mean over documents: the Trainer divides by the accumulation steps, it must not be divided by labels.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config):
+        super().__init__(config)
+        if config.pooling == "auto":
+            config.pooling = default_pooling(config.text_config)
+        self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")
+        if config.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
+            raise ValueError(f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'.")
+        self._note_max_text_length()
+        self.text_dropout = nn.Dropout(config.text_dropout)
+
+    # ------------------------------------------------------------------ building
+
+    @classmethod
+    def from_text_encoder(
+        cls, name_or_path, hierarchy, tokenizer=None, train_labels=None, dtype=torch.float32, attn_implementation=None, hub_kwargs=None, **config
+    ):
+        """
+        A model on a pretrained text encoder, with a new classifier.
+
+        Args:
+            name_or_path (`str`): Whatever `AutoModel.from_pretrained` takes.
+            hierarchy ([`LabelHierarchy`]): The taxonomy.
+            tokenizer (`PreTrainedTokenizer`, *optional*): Its length limit, padding token and vocabulary are reconciled with
+                the encoder's.
+            train_labels (`list[list[int]]`, *optional*): Label ids of every training document; starts the classifier at the
+                label frequencies, see [`~HTCPreTrainedModel.set_label_statistics`].
+            dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): One type for encoder and classifier.
+            attn_implementation (`str`, *optional*): As in `from_pretrained`.
+            hub_kwargs (`dict`, *optional*): `revision`, `token`, `cache_dir`, ... for the encoder.
+            config: Options of the method's config class.
+
+        Raises:
+            `ValueError`: an unknown option (close names are given). `OSError`: the encoder does not exist.
+
+        Example:
+
+        ```python
+        model = HiAGMForHierarchicalTextClassification.from_text_encoder("bert-base-uncased", hierarchy=hierarchy, node_dim=100)
+        ```
+        """
+        check_config_keywords(cls.config_class, config)
+        hub_kwargs = hub_kwargs or {}
+        encoder = load_text_encoder(name_or_path, dtype, attn_implementation, **hub_kwargs)
+        text_config = encoder.config
+        text_config._name_or_path = public_name(name_or_path)
+        if config.get("pooling", "auto") == "auto":
+            config["pooling"] = default_pooling(text_config, name_or_path, **hub_kwargs)
+            logger.info(f"Pooling: {config['pooling']!r}, the encoder's own.")
+        model = cls._from_config(cls.config_class(text_config=text_config, hierarchy=hierarchy, **config), dtype=dtype)
+        # The encoder's config object is `config.text_config` itself, so that resizing the embeddings changes both.
+        model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
+        if tokenizer is not None:
+            model.fit_tokenizer(tokenizer)
+        if train_labels is not None:
+            model.set_label_statistics(train_labels)
+        return model
+
+    def fit_tokenizer(self, tokenizer):
+        """Reconciles the model with a tokenizer: text length, padding token, size of the embedding table."""
+        limit = min((n for n in (self.config.max_text_length, tokenizer.model_max_length) if n), default=None)
+        self.config.max_text_length = limit if limit is not None and limit < 10**6 else None
+        text_config = self.config.text_config
+        if getattr(text_config, "pad_token_id", None) is None and tokenizer.pad_token_id is not None:
+            text_config.pad_token_id = tokenizer.pad_token_id
+        if len(tokenizer) > self.get_input_embeddings().num_embeddings:
+            logger.info(f"The tokenizer has {len(tokenizer)} tokens; the embedding table grows to that size.")
+            self.resize_token_embeddings(len(tokenizer))
+
+    def _note_max_text_length(self):
+        self._max_positions = max_positions(self.model)
+        if self._max_positions is not None:
+            limit = self.config.max_text_length
+            self.config.max_text_length = self._max_positions if limit is None else min(limit, self._max_positions)
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, HTCModule):
+            module.init_weights(self.config)
+
+    # ------------------------------------------------------------------ label statistics
+
+    @torch.no_grad()
+    def set_label_statistics(self, train_labels):
+        """
+        Starts the classifier from the training labels: its bias at their log-odds (a head that starts at zero sits at the
+        label prior for more than an epoch) and whatever else the method takes from them. Records `label_counts` and
+        `label_closure` in the config.
+
+        Args:
+            train_labels (`list[list[int]]` or CSR pair `(indptr, indices)`): Label ids of every training document.
+
+        Raises:
+            `ValueError`: no documents, or an id that is no label.
+        """
+        hierarchy = self.config.get_hierarchy()
+        statistics = label_statistics(train_labels, hierarchy)
+        self.config.label_counts = statistics["counts"].tolist()
+        self.config.num_train_documents = statistics["num_documents"]
+        self.config.label_closure = "closed" if statistics["closed"] else "as_given"
+        self.classifier.set_label_statistics(statistics)
+
+    # ------------------------------------------------------------------ forward pieces
+
+    def encode(self, input_ids=None, attention_mask=None, token_type_ids=None, inputs_embeds=None, output_attentions=None, output_hidden_states=None):
+        """
+        Runs the text encoder on left-aligned tokens.
+
+        Returns:
+            `tuple`: the encoder's output and the text vectors after dropout, `(B, D)`.
+
+        Raises:
+            `ValueError`: no input, or more tokens than the encoder has positions for.
+        """
+        source = input_ids if input_ids is not None else inputs_embeds
+        if source is None or (input_ids is not None and inputs_embeds is not None):
+            raise ValueError("Give either `input_ids` or `inputs_embeds`.")
+        # A traced length is symbolic; the check is for calls with real tensors.
+        if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
+            raise ValueError(
+                f"The input has {source.shape[1]} tokens; the text encoder takes {self._max_positions}. Tokenise with "
+                f"`truncation=True, max_length={self.config.max_text_length}`, or use `model.predict`, which cuts longer texts."
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones(source.shape[:2], dtype=torch.long, device=source.device)
+        attention_mask, input_ids, inputs_embeds, token_type_ids = left_align(attention_mask, input_ids, inputs_embeds, token_type_ids)
+        extra = {}
+        if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
+            extra["token_type_ids"] = token_type_ids
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **extra,
+        )
+        return outputs, self.text_dropout(pool(outputs, attention_mask, self.config.pooling))
+
+    def output(self, logits, losses, encoder_outputs, return_dict=None):
+        """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`."""
+        loss = sum(losses.values()) if losses else None
+        result = HTCOutput(
+            loss=loss,
+            logits=logits,
+            losses=losses or None,
+            hidden_states=encoder_outputs.get("hidden_states"),
+            attentions=encoder_outputs.get("attentions"),
+        )
+        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+
+    def label_targets(self, labels):
+        """Multi-hot float32 targets `(B, N)` of labels in any allowed form, see [`multi_hot`]."""
+        return multi_hot(labels, self.config.num_labels)
+
+    # ------------------------------------------------------------------ saving
+
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **kwargs):
+        """
+        Writes config, weights and code as transformers does, but into a folder beside the target first and then moved, the
+        weights before the config: an interruption leaves an older checkpoint at `save_directory` loadable.
+        """
+        target = Path(save_directory)
+        if target.is_file():
+            raise ValueError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
+        if not is_main_process:
+            return
+        self._clean_names()
+        if self._auto_class is not None:  # transformers itself records one Auto class only
+            self.config.auto_map = {"AutoModel": f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            super().save_pretrained(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
+            files = sorted(Path(folder).iterdir(), key=lambda f: (f.name == "config.json", not _is_weights(f.name), f.name))
+            new_weights = {f.name for f in files if _is_weights(f.name)}
+            for file in files:
+                os.replace(file, target / file.name) if file.is_file() else shutil.copytree(file, target / file.name, dirs_exist_ok=True)
+        if new_weights:
+            for stale in target.iterdir():  # e.g. shards of an earlier, larger checkpoint, which would be loaded first
+                if stale.name.startswith("model") and _is_weights(stale.name) and stale.name not in new_weights:
+                    stale.unlink()
+        if push_to_hub:
+            repo_id = kwargs.pop("repo_id", target.name)
+            self.push_to_hub(repo_id, **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")})
+
+    def _clean_names(self):
+        """Blanks local paths in the config: a published file must not tell where it was made."""
+        for config in (self.config, self.config.text_config):
+            config._name_or_path = public_name(getattr(config, "_name_or_path", "") or "")
+
+
+def _is_weights(name):
+    return name.endswith((".safetensors", ".safetensors.index.json"))
+
+
+def public_name(name_or_path):
+    """A model id as it is; nothing for a local path."""
+    text = str(name_or_path)
+    return "" if os.path.isabs(text) or text.startswith((".", "~")) or os.path.exists(text) else text

@@ -1,0 +1,170 @@
+"""`predict`: from texts to label names, whole paths and scores.
+
+Legend: `B` documents, `N` labels.
+"""
+
+import math
+import sys
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from .configuration_htc import check_thresholds
+from .label_sets import row_ids
+
+
+logger = logging.get_logger(__name__)
+
+# A label of a DAG can hang on very many paths; a prediction shows this many of them.
+MAX_PATHS = 16
+CLOSURES = ("none", "up", "prune")
+
+
+class PredictionMixin:
+    """What a model does with texts once it is trained."""
+
+    def predict(
+        self,
+        texts,
+        tokenizer,
+        threshold=None,
+        top_k=None,
+        closure=None,
+        batch_size=32,
+        show_progress_bar=None,
+    ):
+        """
+        Label names, whole paths and scores of texts.
+
+        Args:
+            texts (`str` or `list[str]`): One or many texts; longer ones are cut at `config.max_text_length` tokens, with one
+                warning.
+            tokenizer (`PreTrainedTokenizer`): The checkpoint's tokenizer.
+            threshold (`float` or `list[float]`, *optional*): Score above which a label is predicted, in [0, 1]. Defaults to
+                `config.thresholds`, else 0.5.
+            top_k (`int`, *optional*): At most this many labels, the best ones. Without `threshold` exactly the best `top_k`.
+            closure (`str`, *optional*): `"up"` adds the ancestors of predicted labels, `"prune"` drops labels without their
+                ancestors, `"none"` leaves them. Defaults to `"up"` for a model trained on closed labels, else `"none"`; to
+                `"none"` with `top_k`.
+            batch_size (`int`, *optional*, defaults to 32): Texts a forward pass, batched by length; the order is kept.
+            show_progress_bar (`bool`, *optional*): Defaults to a bar for long work in a terminal.
+
+        Returns:
+            `list[dict]`, or one `dict` for a single `str`: `labels` (names, best first), `scores` (their sigmoid scores in
+            [0, 1]) and `paths` (for each most specific predicted label, the texts of the nodes from the top to it).
+
+        Raises:
+            `TypeError`: something that is no text. `ValueError`: an empty text, a threshold outside [0, 1], an unknown
+            closure, `top_k` or `batch_size` below 1.
+
+        Example:
+
+        ```python
+        >>> model.predict("The match went to penalties.", tokenizer)
+        {'labels': ['sport', 'sport/football'], 'scores': [0.97, 0.91], 'paths': [['sport', 'football']]}
+        ```
+        """
+        single = isinstance(texts, str)
+        texts = [texts] if single else list(texts)
+        check_texts(texts)
+        for name, value in (("top_k", top_k), ("batch_size", batch_size)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"`{name}` is {value!r}; it must be a whole number of at least 1.")
+        boundary = self.decision_boundary(0.0 if top_k is not None and threshold is None else threshold)
+        closure = self.default_closure(closure if closure is not None or top_k is None else "none")
+        hierarchy = self.config.get_hierarchy()
+        predictions = [None] * len(texts)
+        for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
+            for row, prediction in zip(rows, self._decode(logits, boundary, top_k, closure, hierarchy)):
+                predictions[row] = prediction
+        return predictions[0] if single else predictions
+
+    @torch.no_grad()
+    def iter_logits(self, texts, tokenizer, batch_size=32, show_progress_bar=None):
+        """
+        Yields `(rows, logits)`: indices into `texts` and their float32 logits `(B, N)` on the model's device, longest texts
+        first, in eval mode. Longer texts than the model takes are cut, with one warning at the end.
+        """
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        starts = range(0, len(order), batch_size)
+        if show_progress_bar is None:
+            show_progress_bar = len(starts) > 10 and sys.stderr.isatty()
+        was_training, num_cut = self.training, 0
+        self.eval()
+        try:
+            for start in logging.tqdm(starts, desc="Predicting", unit="batch", disable=not show_progress_bar):
+                rows = order[start : start + batch_size]
+                batch, cut = encode_texts(tokenizer, [texts[i] for i in rows], self.config.max_text_length)
+                num_cut += cut
+                yield rows, self(**batch.to(self.device)).logits.float()
+        finally:
+            self.train(was_training)
+        if num_cut:
+            logger.warning(f"{num_cut} of {len(texts)} texts are longer than {self.config.max_text_length} tokens and were cut there.")
+
+    def decision_boundary(self, threshold=None):
+        """The logit from which a label is predicted, a `float` or a tensor of shape `(N,)`: the log-odds of `threshold`, of
+        `config.thresholds` when it is `None`, 0 when that is too. Raises `ValueError` outside [0, 1]."""
+        threshold = self.config.thresholds if threshold is None else threshold
+        if threshold is None:
+            return 0.0
+        check_thresholds(threshold, self.config.num_labels)
+        if isinstance(threshold, (list, tuple)):
+            return torch.logit(torch.tensor(threshold, dtype=torch.float64)).to(self.device, torch.float32)
+        return math.inf if threshold == 1 else -math.inf if threshold == 0 else math.log(threshold / (1 - threshold))
+
+    def default_closure(self, closure=None):
+        """`closure` if given, else what fits `config.label_closure`. Raises `ValueError` for an unknown policy."""
+        if closure is None:
+            return "up" if self.config.label_closure == "closed" else "none"
+        if closure not in CLOSURES:
+            raise ValueError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
+        return closure
+
+    def _decode(self, logits, boundary, top_k, closure, hierarchy):
+        chosen = logits > boundary
+        if top_k is not None and top_k < logits.shape[1]:
+            best = torch.zeros_like(chosen).scatter_(1, logits.topk(top_k, dim=1).indices, True)
+            chosen &= best
+        rows, labels = (x.cpu().numpy() for x in chosen.nonzero(as_tuple=True))
+        indptr = np.searchsorted(rows, np.arange(len(logits) + 1)).astype(np.int64)
+        if closure != "none":
+            indptr, labels = (hierarchy.close if closure == "up" else hierarchy.prune)((indptr, labels))
+            rows = row_ids(indptr)
+        # Only the scores of predicted labels leave the device.
+        index = torch.as_tensor(rows, device=logits.device), torch.as_tensor(labels, device=logits.device)
+        scores = torch.sigmoid(logits[index]).cpu().numpy()
+        for start, end in zip(indptr, indptr[1:]):
+            best_first = start + np.argsort(-scores[start:end], kind="stable")
+            yield prediction_of(labels[best_first].tolist(), scores[best_first].tolist(), hierarchy)
+
+
+def prediction_of(labels, scores, hierarchy):
+    """The `dict` of one document's predicted label ids and scores, see [`~PredictionMixin.predict`]."""
+    inner = {a for label in labels for a in hierarchy.ancestors(label)}
+    paths = [path for label in labels if label not in inner for path in hierarchy.paths(label, MAX_PATHS)]
+    return {
+        "labels": [hierarchy.names[i] for i in labels],
+        "scores": [round(float(s), 6) for s in scores],
+        "paths": [[hierarchy.texts[i] for i in path] for path in paths],
+    }
+
+
+def encode_texts(tokenizer, texts, max_length):
+    """A padded batch (`BatchEncoding` of tensors) of texts cut at `max_length` tokens, and how many were cut."""
+    batch = tokenizer(texts, truncation=max_length is not None, max_length=max_length, padding=True, return_tensors="pt")
+    if max_length is None:
+        return batch, 0
+    if batch.encodings is not None:
+        return batch, sum(bool(encoding.overflowing) for encoding in batch.encodings)
+    return batch, int((batch["attention_mask"].sum(1) >= max_length).sum())
+
+
+def check_texts(texts):
+    """Raises `TypeError` for what is no text and `ValueError` for an empty one, naming its row."""
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"Text {row} is a {type(text).__name__}; `predict` takes a string or a list of strings.")
+        if not text.strip():
+            raise ValueError(f"Text {row} is empty; leave it out or give it words.")

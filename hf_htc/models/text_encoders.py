@@ -1,0 +1,141 @@
+"""Text encoders: building any that `AutoModel` knows, one text vector a document, and how long a text may be.
+
+Legend: `B` documents, `T` tokens, `D` hidden size.
+"""
+
+import inspect
+import json
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers.utils import cached_file, logging
+
+
+logger = logging.get_logger(__name__)
+
+
+def build_text_encoder(text_config, keep_pooler=False):
+    """A text encoder with fresh weights: the encoder side of an encoder-decoder, without an unused pooler."""
+    return strip_text_encoder(AutoModel.from_config(text_config), keep_pooler)
+
+
+def load_text_encoder(name_or_path, dtype=torch.float32, attn_implementation=None, **hub_kwargs):
+    """
+    A pretrained text encoder as `AutoModel` loads it.
+
+    Raises:
+        `OSError`: there is no such encoder; the name is in the message.
+    """
+    if attn_implementation is not None:
+        hub_kwargs["attn_implementation"] = attn_implementation
+    try:
+        return AutoModel.from_pretrained(name_or_path, dtype=dtype, **hub_kwargs)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"There is no text encoder {str(name_or_path)!r} that AutoModel can load. Give a folder with config.json and weights, "
+            f"or a model id of the Hub. The reason: {error}"
+        ) from error
+
+
+def strip_text_encoder(encoder, keep_pooler=False):
+    """The part of a model that encodes text. A pooler that nobody reads would get no gradient, so it goes."""
+    if getattr(encoder.config, "is_encoder_decoder", False):
+        encoder = encoder.get_encoder()
+    if getattr(encoder, "pooler", None) is not None and not keep_pooler:
+        encoder.pooler = None
+    return encoder
+
+
+def default_pooling(text_config, name_or_path=None, **hub_kwargs):
+    """
+    The pooling an encoder was trained with.
+
+    A sentence encoder says so in its `1_Pooling/config.json`; decoders are read at their last token, encoder-decoder
+    encoders by the mean (they have no token for the whole text), others at their first token.
+    """
+    if name_or_path is not None:
+        file = cached_file(name_or_path, "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False,
+                           _raise_exceptions_for_gated_repo=False, _raise_exceptions_for_connection_errors=False, **hub_kwargs)  # fmt: skip
+        if file is not None:
+            with open(file, encoding="utf-8") as stream:
+                said = json.load(stream)
+            modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+            for key, pooling in modes.items():
+                if said.get(key):
+                    return pooling
+    if getattr(text_config, "classifier_pooling", None) in ("cls", "mean"):  # ModernBERT states it
+        return text_config.classifier_pooling
+    if getattr(text_config, "is_encoder_decoder", False):
+        return "mean"
+    return "last" if is_decoder_only(text_config) else "cls"
+
+
+def is_decoder_only(text_config):
+    """Whether the encoder reads from left to right, so that only the last token has seen the whole text."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    kind = text_config.model_type
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def max_positions(encoder):
+    """How many tokens the encoder's position table takes, or `None` when positions are relative.
+
+    RoBERTa-like encoders count positions from the padding id on, BART- and OPT-like ones leave two rows free."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in ("position_embeddings", "wpe", "embed_positions"):
+            offset = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
+            return module.num_embeddings - offset
+    return None
+
+
+def left_align(attention_mask, *tensors):
+    """
+    Moves every row's real tokens to the front, in order, so that left padding gives the states of right padding also in
+    encoders with absolute positions.
+
+    Args:
+        attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens.
+        tensors (`torch.Tensor` of shape `(B, T, ...)` or `None`): Moved along.
+
+    Returns:
+        `list`: the aligned mask, then the aligned tensors.
+    """
+    order = torch.sort((attention_mask == 0).to(torch.int8), dim=1, stable=True).indices  # (B, T)
+    aligned = [attention_mask.gather(1, order)]
+    for tensor in tensors:
+        if tensor is not None:
+            index = order if tensor.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, tensor.shape[-1])
+            tensor = tensor.gather(1, index)
+        aligned.append(tensor)
+    return aligned
+
+
+def pool(outputs, attention_mask, pooling):
+    """
+    One vector a text from left-aligned token states.
+
+    Args:
+        outputs: The encoder's output with `last_hidden_state` of shape `(B, T, D)`.
+        attention_mask (`torch.Tensor` of shape `(B, T)`).
+        pooling (`str`): `"cls"`, `"mean"`, `"last"` or `"pooler"`.
+
+    Returns:
+        `torch.Tensor` of shape `(B, D)`.
+    """
+    if pooling == "pooler":
+        return outputs.pooler_output
+    states = outputs.last_hidden_state
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    last = (attention_mask.sum(1).long() - 1).clamp(min=0)
+    return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
+
+
+def encoder_takes(encoder, argument):
+    """Whether the encoder's forward has this argument (DistilBERT and T5, for example, take no `token_type_ids`)."""
+    return argument in inspect.signature(encoder.forward).parameters

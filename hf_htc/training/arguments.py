@@ -1,0 +1,47 @@
+"""`HTCTrainingArguments`: transformers' `TrainingArguments` with defaults that learn, and one option more."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class HTCTrainingArguments(TrainingArguments):
+    """
+    Every field of [`~transformers.TrainingArguments`]; these differ:
+
+    Args:
+        learning_rate (`float`, *optional*): Of the text encoder. Defaults to the method's recommendation.
+        classifier_learning_rate (`float`, *optional*): Of everything in `model.classifier`, a parameter group of its own.
+            Defaults to the method's recommendation.
+        per_device_train_batch_size (`int`, *optional*, defaults to 32), per_device_eval_batch_size (64), warmup_steps (0.1,
+            a share of all steps), eval_strategy, save_strategy (`"epoch"`), load_best_model_at_end (`True`),
+            metric_for_best_model (`"micro_f1"`), save_total_limit (2).
+
+    Raises:
+        `ValueError`: `label_smoothing_factor > 0`: the Trainer would smooth over classes that exclude each other.
+    """
+
+    learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the text encoder; the method's recommendation by default."})
+    classifier_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of everything but the text encoder; the method's recommendation by default."}
+    )
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents a step and device in training."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents a step and device in evaluation."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Linear warm-up: steps, or a share of all steps below 1."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on validation data: 'no', 'steps' or 'epoch'."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: 'no', 'steps', 'epoch' or 'best'."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation score."})
+    metric_for_best_model: str | None = field(default="micro_f1", metadata={"help": "The validation score that decides."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a larger score is better."})
+    batch_eval_metrics: bool = field(default=True, metadata={"help": "Count batch by batch; constant memory."})
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "The key of the labels."})
+
+    def __post_init__(self):
+        if self.label_smoothing_factor:
+            raise ValueError(
+                f"`label_smoothing_factor` is {self.label_smoothing_factor}; it is for classes that exclude each other. "
+                "Leave it at 0 for hierarchical labels."
+            )
+        super().__post_init__()

@@ -1,0 +1,1 @@
+"""Metrics of hf_htc, each a folder that `evaluate.load` takes as it stands."""

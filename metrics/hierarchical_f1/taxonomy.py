@@ -1,0 +1,226 @@
+"""The hierarchy as the metrics need it: parents, levels and the ancestor labels of every label.
+
+Letters: `M` nodes, `N` labels (the nodes with the ids `0..N-1`; the other nodes only give structure).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+
+import numpy as np
+
+
+class Taxonomy:
+    """
+    Nodes, parents and levels, with the table of the ancestor labels of every label.
+
+    Args:
+        parents (`dict`, `list` or an object with `parents`, `num_labels` and `names`):
+            One of
+
+            - a dict `label -> parents` where the value is a list of parents, one parent, or `None`; the keys are either
+              names (the ids follow the order of the keys) or exactly the ids `0..M-1`;
+            - a list of `M` lists of parent ids, `[]` for a node of the first level;
+            - a flat list of `M` parent ids, `-1` for a node of the first level (trees only);
+            - an object such as `LabelHierarchy`, which brings `num_labels` and `names` along.
+        num_labels (`int`, *optional*):
+            `N`. The nodes `N..M-1` are structure-only: no document can have them, they only connect labels.
+            Default: every node is a label.
+        names (`list[str]`, *optional*):
+            The `M` node names (or the `N` label names), unique, in id order. Default: the keys of a dict of names.
+
+    Attributes:
+        parents (`list[list[int]]`): parents of every node, `M` lists.
+        levels (`np.ndarray` of shape `(M,)`): 1 for a node without parents, else 1 + the largest level of its parents.
+        num_labels (`int`), num_nodes (`int`), names (`list[str]` or `None`).
+        ancestor_indptr (`np.ndarray` of shape `(N + 1,)`), ancestor_indices (`np.ndarray`):
+            CSR table of the proper ancestors of every label that are labels themselves. A path through structure-only
+            nodes counts.
+
+    Raises:
+        ValueError: for unknown parents, cycles, duplicate names, a wrong `num_labels`; the message names the culprit.
+        TypeError: for another kind of `parents`.
+    """
+
+    def __init__(self, parents, num_labels: int | None = None, names: Sequence[str] | None = None):
+        if isinstance(parents, Taxonomy) or all(hasattr(parents, name) for name in ("parents", "num_labels", "names")):
+            num_labels = parents.num_labels if num_labels is None else num_labels
+            names = parents.names if names is None else names
+            parents = parents.parents
+        if isinstance(parents, Mapping):
+            parents, names = _from_mapping(parents, names)
+        elif isinstance(parents, (str, bytes)) or not hasattr(parents, "__len__"):
+            raise TypeError(
+                "`parents` must be a dict, a list or an object with `parents`, `num_labels` and `names`; got "
+                f"{type(parents).__name__}."
+            )
+        self.names = None if names is None else _checked_names(names, len(parents))
+        self.parents = [_checked_parents(node, given, len(parents), self) for node, given in enumerate(parents)]
+        self.num_nodes = len(self.parents)
+        self.num_labels = self.num_nodes if num_labels is None else num_labels
+        if not isinstance(self.num_labels, Integral) or not 1 <= self.num_labels <= self.num_nodes:
+            raise ValueError(
+                f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got "
+                f"{num_labels!r}."
+            )
+        if self.names is not None and len(self.names) not in (self.num_nodes, self.num_labels):
+            raise ValueError(
+                f"`names` has {len(self.names)} entries; give one name a node ({self.num_nodes}) or one a label "
+                f"({self.num_labels})."
+            )
+        self._ids = None if self.names is None else {name: node for node, name in enumerate(self.names)}
+        order = self._topological_order()
+        self.levels = np.ones(self.num_nodes, dtype=np.int64)
+        ancestors: list[frozenset] = [frozenset()] * self.num_nodes
+        for node in order:
+            above = self.parents[node]
+            if above:
+                self.levels[node] = 1 + max(self.levels[parent] for parent in above)
+                ancestors[node] = frozenset().union(above, *(ancestors[parent] for parent in above))
+        rows = [sorted(node for node in ancestors[label] if node < self.num_labels) for label in range(self.num_labels)]
+        self.ancestor_indptr = np.zeros(self.num_labels + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=self.ancestor_indptr[1:])
+        self.ancestor_indices = np.array([node for row in rows for node in row], dtype=np.int64)
+
+    def describe(self, node: int) -> str:
+        """The node as it is shown in messages: `3 ('Sports/Football')`, or `3` where names are not known."""
+        if self.names is None or node >= len(self.names):
+            return str(node)
+        return f"{node} ({self.names[node]!r})"
+
+    def encode(self, rows, what: str = "predictions") -> list[list[int]]:
+        """
+        Label names to label ids.
+
+        Args:
+            rows (`list[list[str]]`): one list of label names a document.
+            what (`str`): how messages call the rows.
+
+        Returns:
+            `list[list[int]]`: the ids, in the given order.
+
+        Raises:
+            ValueError: for a name that is no label, naming row and name; or if the taxonomy has no names.
+            TypeError: for a row that is no list.
+        """
+        if self._ids is None:
+            raise ValueError(
+                f"{what} holds label names, but the taxonomy has none. Pass `names=[...]` in id order, or `parents` as "
+                "a dict of names."
+            )
+        encoded = []
+        for row, labels in enumerate(rows):
+            if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
+                raise TypeError(f"{what} row {row} is {labels!r}; every row must be a list of label names.")
+            ids = [self._ids.get(name, self.num_nodes) for name in labels]
+            if ids and max(ids) >= self.num_labels:
+                self._raise_unknown(row, next(n for n, i in zip(labels, ids) if i >= self.num_labels), what)
+            encoded.append(ids)
+        return encoded
+
+    def _raise_unknown(self, row: int, name, what: str) -> None:
+        if name in self._ids:
+            raise ValueError(
+                f"{what} row {row}: {name!r} is a structure-only node, not a label; labels are the first "
+                f"{self.num_labels} of the {self.num_nodes} nodes. Drop it from the row, or raise `num_labels`."
+            )
+        close = difflib.get_close_matches(str(name), self.names[: self.num_labels], n=3)
+        hint = f"Close: {close}." if close else f"The labels begin with {self.names[: min(5, self.num_labels)]}."
+        raise ValueError(f"{what} row {row}: unknown label {name!r}; the taxonomy has {self.num_labels} labels. {hint}")
+
+    def _topological_order(self) -> list[int]:
+        """Nodes, parents before children; raises on a cycle."""
+        children: list[list[int]] = [[] for _ in self.parents]
+        missing = [len(above) for above in self.parents]
+        for node, above in enumerate(self.parents):
+            for parent in above:
+                children[parent].append(node)
+        order = [node for node, count in enumerate(missing) if count == 0]
+        for node in order:  # the list grows while it is read: a queue
+            for child in children[node]:
+                missing[child] -= 1
+                if missing[child] == 0:
+                    order.append(child)
+        if len(order) < self.num_nodes:
+            raise ValueError(f"The taxonomy has a cycle: {self._cycle(missing)}. Remove one of these edges.")
+        return order
+
+    def _cycle(self, missing: list[int]) -> str:
+        # Every node that was never reached has a parent that was never reached: going up must run into a loop.
+        node = next(node for node, count in enumerate(missing) if count > 0)
+        trail: list[int] = []
+        while node not in trail:
+            trail.append(node)
+            node = next(parent for parent in self.parents[node] if missing[parent] > 0)
+        loop = trail[trail.index(node) :] + [node]
+        return " -> ".join(self.describe(node) for node in reversed(loop))
+
+
+def _from_mapping(parents: Mapping, names):
+    """A dict `label -> parents` as (list of lists of ids, names)."""
+    keys = list(parents)
+    if all(isinstance(key, Integral) and not isinstance(key, bool) for key in keys):
+        if sorted(keys) != list(range(len(keys))):
+            raise ValueError(
+                f"The integer keys of `parents` must be exactly the ids 0..{len(keys) - 1}; got {sorted(keys)[:5]}... "
+                "Use names (strings) for labels with other numbers."
+            )
+        return [parents[key] for key in range(len(keys))], names
+    for key in keys:
+        if not isinstance(key, str):
+            raise TypeError(
+                f"The keys of `parents` must be all names or all ids; got the key {key!r} among {keys[:3]}."
+            )
+    if names is not None and list(names)[: len(keys)] != keys:
+        raise ValueError("`names` differs from the keys of `parents`; leave it out, a dict of names has its own names.")
+    ids = {key: node for node, key in enumerate(keys)}
+    rows = []
+    for key in keys:
+        above = parents[key]
+        above = [] if above is None else [above] if isinstance(above, str) else list(above)
+        for parent in above:
+            if parent not in ids:
+                raise ValueError(
+                    f"The label {key!r} has the parent {parent!r}, which is no key of `parents`. "
+                    f"Add {parent!r}: [] for a label of the first level."
+                )
+        rows.append([ids[parent] for parent in above])
+    return rows, keys
+
+
+def _checked_names(names, num_nodes: int) -> list[str]:
+    names = list(names)
+    seen = set()
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"`names` must hold non-empty strings; entry {position} is {name!r}.")
+        if name in seen:
+            raise ValueError(f"`names` holds {name!r} twice; use the whole path where last segments repeat.")
+        seen.add(name)
+    if len(names) > num_nodes:
+        raise ValueError(f"`names` has {len(names)} entries for {num_nodes} nodes.")
+    return names
+
+
+def _checked_parents(node: int, given, num_nodes: int, taxonomy: Taxonomy) -> list[int]:
+    if given is None:
+        given = []
+    elif isinstance(given, Integral):
+        given = [] if given == -1 else [given]
+    elif isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise TypeError(
+            f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}."
+        )
+    above: list[int] = []
+    for parent in given:
+        if isinstance(parent, bool) or not isinstance(parent, Integral):
+            raise TypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
+        if not 0 <= parent < num_nodes:
+            raise ValueError(
+                f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes})."
+            )
+        if int(parent) not in above:
+            above.append(int(parent))
+    return above
