@@ -54,15 +54,19 @@ def main(arguments=None):
                 run = run_svm if method == "svm" else run_method
                 scores, settings, log = run(name, dataset, loaded.hierarchy, options, seed)
                 manifest = run_manifest(
-                    f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length} --epochs {options.epochs} "
-                    f"--methods {method} --seeds {seed}" + (" --shuffle_labels" if options.shuffle_labels else ""),
+                    f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length} "
+                    f"--epochs {options.epochs} --methods {method} --seeds {seed}"
+                    + (" --shuffle_labels" if options.shuffle_labels else ""),
                     Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed, options.encoder_name, scores,
                     {"total": round(time.time() - started, 1)},
                 )  # fmt: skip
                 results[key] = {**manifest, "log": log}
                 options.output.parent.mkdir(parents=True, exist_ok=True)
                 options.output.write_text(json.dumps(results, indent=1) + "\n")
-                print(score_table([(f"{k}, {split}", s) for k, r in results.items() for split, s in r["scores"].items()]), flush=True)
+                print(
+                    score_table([(f"{k}, {split}", s) for k, r in results.items() for split, s in r["scores"].items()]),
+                    flush=True,
+                )
 
 
 def prepare(dataset, options, seed):
@@ -74,7 +78,9 @@ def prepare(dataset, options, seed):
         order = np.random.default_rng(seed).permutation(len(dataset["train"]))
         labels = dataset["train"]["labels"]
         features = dataset["train"].features["labels"]
-        dataset["train"] = dataset["train"].remove_columns("labels").add_column("labels", [labels[i] for i in order], feature=features)
+        dataset["train"] = (
+            dataset["train"].remove_columns("labels").add_column("labels", [labels[i] for i in order], feature=features)
+        )
     return dataset
 
 
@@ -83,7 +89,9 @@ def run_svm(name, dataset, hierarchy, options, seed):
         tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
 
         def cut(rows):
-            offsets = tokenizer(rows["text"], truncation=True, max_length=options.max_length, return_offsets_mapping=True)["offset_mapping"]
+            offsets = tokenizer(rows["text"], truncation=True, max_length=options.max_length, return_offsets_mapping=True)[
+                "offset_mapping"
+            ]
             return {"text": [text[: max(end for _, end in spans)] for text, spans in zip(rows["text"], offsets)]}
 
         dataset = dataset.map(cut, batched=True)
@@ -97,13 +105,16 @@ def run_method(method, dataset, hierarchy, options, seed):
     tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
     model = hf_htc.model_class(method).from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer)
     args = HTCTrainingArguments(
-        f"{options.work}/{Path(options.dataset).name}-{method}-{seed}", num_train_epochs=options.epochs, seed=seed, logging_steps=20,
-        save_only_model=True, save_total_limit=1, eval_strategy="epoch",
+        f"{options.work}/{Path(options.dataset).name}-{method}-{seed}", num_train_epochs=options.epochs, seed=seed,
+        logging_steps=20, save_only_model=True, save_total_limit=1, eval_strategy="epoch",
     )  # fmt: skip
     trainer = build_trainer(model, args, dataset["train"], dataset["validation"], tokenizer, max_length=options.max_length)
     trainer.train()
     scores = {split: evaluate_model(model, tokenizer, dataset[split]).scores for split in ("validation", "test")}
-    settings = {key: getattr(args, key) for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")}
+    settings = {
+        key: getattr(args, key)
+        for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")
+    }
     settings.update(max_length=options.max_length, pooling=model.config.pooling, threads=torch.get_num_threads())
     log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
            for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip

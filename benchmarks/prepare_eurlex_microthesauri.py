@@ -35,9 +35,16 @@ def main(arguments=None):
         dataset = Dataset.from_parquet(str(options.source / f"{split}.parquet"))
         limit = options.train_documents if split == "train" else options.eval_documents
         if limit is not None:
-            order = sorted(range(len(dataset)), key=lambda i: hashlib.sha256(ids[i].encode()).hexdigest()) if (ids := dataset["id"]) else []
+            order = (
+                sorted(range(len(dataset)), key=lambda i: hashlib.sha256(ids[i].encode()).hexdigest())
+                if (ids := dataset["id"])
+                else []
+            )
             dataset = dataset.select(sorted(order[:limit]))
-        dataset = dataset.map(lambda row: {"labels": sorted(set().union(*(labels_of[name] for name in row["labels"])))}, remove_columns=["label_ids"])
+        dataset = dataset.map(
+            lambda row: {"labels": sorted(set().union(*(labels_of[name] for name in row["labels"])))},
+            remove_columns=["label_ids"],
+        )
         dataset = dataset.filter(lambda row: len(row["labels"]) > 0)
         dataset.select_columns(["id", "text", "labels"]).to_parquet(str(options.target / f"{split}.parquet"))
         print(f"{split}: {len(dataset)} documents")

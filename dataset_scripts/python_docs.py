@@ -67,8 +67,8 @@ CHAPTERS = {
     "Generic Operating System Services": "os io time logging platform errno ctypes",
     "Command-Line Interface Libraries": "argparse optparse getpass fileinput curses cmd",
     "Concurrent Execution": (
-        "threading multiprocessing concurrent.futures concurrent.interpreters subprocess sched queue contextvars "
-        "asyncio"
+        "threading multiprocessing concurrent.futures concurrent.interpreters "
+        "subprocess sched queue contextvars asyncio"
     ),
     "Networking and Interprocess Communication": "socket ssl select selectors signal mmap",
     "Internet Data Handling": "email json mailbox mimetypes base64 binascii quopri",
@@ -95,9 +95,8 @@ CHAPTERS = {
     ),
     "Unix Specific Services": "shlex posix pwd grp termios tty pty fcntl resource syslog",
     "Superseded Modules": (
-        "aifc asynchat asyncore audioop cgi cgitb chunk crypt getopt imghdr imp mailcap msilib nis nntplib "
-        "ossaudiodev pipes "
-        "smtpd sndhdr spwd sunau telnetlib uu xdrlib"
+        "aifc asynchat asyncore audioop cgi cgitb chunk crypt getopt imghdr imp mailcap msilib "
+        "nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib"
     ),
 }
 CHAPTER_OF = {module: chapter for chapter, modules in CHAPTERS.items() for module in modules.split()}
@@ -256,9 +255,9 @@ class PythonDocs(datasets.GeneratorBasedBuilder):
         files = source_files(stdlib) if stdlib.is_dir() else []
         if len(files) < 100:
             raise FileNotFoundError(
-                f"The sources of the standard library are not at {str(stdlib)!r} ({len(files)} of some 400 files "
-                "found). "
-                "`python_docs` reads them; use a Python that comes with its .py files, not an embedded or zipped one."
+                f"The sources of the standard library are not at {str(stdlib)!r} ({len(files)} "
+                "of some 400 files found). `python_docs` reads them; use a Python that "
+                "comes with its .py files, not an embedded or zipped one."
             )
         merged, seen = {}, Counter()
         for module, file in files:

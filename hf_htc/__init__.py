@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 
-from .models.version import __version__
+from .models.version import __version__ as __version__
 
 
 # model_type: (config module, config class, modeling module, model class)
@@ -57,7 +57,7 @@ def register():
     """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`; more calls do nothing."""
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-    for method, (_, config_name, modeling_module, model_name) in METHODS.items():
+    for method in METHODS:
         config, model = config_class(method), model_class(method)
         AutoConfig.register(config.model_type, config, exist_ok=True)
         for auto_class in (AutoModel, AutoModelForSequenceClassification):
@@ -80,7 +80,11 @@ def __dir__():
 def _is_command_line():
     """Whether this process is `hf-htc ...`, whose commands register when they need a model, so that `--help` is instant."""
     program = os.path.basename(sys.argv[0] if sys.argv else "").lower()
-    return program.removesuffix(".exe").removesuffix("-script.py") == "hf-htc" or "hf_htc.cli" in getattr(sys, "orig_argv", [])
+    if program.removesuffix(".exe").removesuffix("-script.py") == "hf-htc":
+        return True
+    # `python -m hf_htc`: as long as the package is imported, sys.argv does not name the module.
+    arguments = [*sys.orig_argv, ""]
+    return program == "-m" and "-m" in arguments and arguments[arguments.index("-m") + 1] in ("hf_htc", "hf_htc.cli.main")
 
 
 if not _is_command_line():

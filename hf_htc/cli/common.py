@@ -1,5 +1,7 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
+import contextlib
+import difflib
 import logging
 import os
 from dataclasses import dataclass, field, fields
@@ -10,29 +12,39 @@ from pathlib import Path
 class DataArguments:
     """Where texts, labels and taxonomy come from; the options of `load_htc_dataset`."""
 
-    dataset: str | None = field(default=None, metadata={"help": "A built-in data set ('python_docs'), a data set folder, or a Hub id."})
+    dataset: str | None = field(
+        default=None, metadata={"help": "A built-in data set ('python_docs'), a data set folder, or a Hub id."}
+    )
     train_file: str | None = field(default=None, metadata={"help": "Own training file: .jsonl, .csv, .tsv or .parquet."})
     validation_file: str | None = field(default=None, metadata={"help": "Own validation file."})
     test_file: str | None = field(default=None, metadata={"help": "Own test file."})
     taxonomy: str | None = field(default=None, metadata={"help": "Taxonomy file: lines `parent<TAB>child`, or .json."})
     text_column: str = field(default="text", metadata={"help": "Column of the texts."})
-    label_column: str = field(default="labels", metadata={"help": "Column of the labels, or several, comma-separated, one a level."})
+    label_column: str = field(
+        default="labels", metadata={"help": "Column of the labels, or several, comma-separated, one a level."}
+    )
     label_separator: str | None = field(default=None, metadata={"help": "Splits a string into labels, e.g. ';'."})
     path_separator: str | None = field(default=None, metadata={"help": "The labels are paths, e.g. '/' for 'sport/football'."})
     labels: str = field(default="all", metadata={"help": "'all' nodes of the taxonomy are labels, or those 'used' in the data."})
     closure: str | None = field(default=None, metadata={"help": "'up' adds the ancestors of every label."})
-    validation_fraction: float = field(default=0.1, metadata={"help": "Share of the training data for validation where there is none."})
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of the training data for validation where there is none."}
+    )
 
     def load(self, seed=42, taxonomy=None):
         """The [`HTCDataset`] of these options."""
         from hf_htc.data import load_htc_dataset
 
         options = {f.name: getattr(self, f.name) for f in fields(DataArguments)}
-        columns = options["label_column"].split(",")
-        options["label_column"] = columns if len(columns) > 1 else columns[0]
+        options["label_column"] = self.label_columns()
         if taxonomy is not None:
             options["taxonomy"], options["labels"] = taxonomy, "all"
         return load_htc_dataset(options.pop("dataset"), seed=seed, **options)
+
+    def label_columns(self):
+        """The column of the labels, or the list of several; a list comes from a YAML file."""
+        columns = self.label_column if isinstance(self.label_column, list) else self.label_column.split(",")
+        return columns if len(columns) > 1 else columns[0]
 
     def name(self):
         """What a card calls the data: a public name, never a local path."""
@@ -42,20 +54,31 @@ class DataArguments:
 
 
 def parse(dataclasses, arguments, program, description):
-    """Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults."""
+    """
+    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults.
+
+    Raises:
+        `ValueError`: an option that is none (close names are given). `SystemExit`: a value of the wrong type.
+    """
     from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(dataclasses, prog=program, description=description)
+    class Parser(HfArgumentParser):
+        def error(self, message):  # in one line, without a hundred options of the Trainer before it
+            self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows the options.\n")
+
+    parser = Parser(dataclasses, prog=program, description=description)
     if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
         parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
         arguments = arguments[1:]
-    return parser.parse_args_into_dataclasses(arguments)
+    *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    if rest:
+        close = difflib.get_close_matches(rest[0].split("=")[0], list(parser._option_string_actions), n=3)
+        raise ValueError(f"Unknown option {rest[0]!r}." + (f" Did you mean {close}?" if close else "") + " See `--help`.")
+    return instances
 
 
 def read_yaml(path, known):
     """The settings of a YAML file. Raises `ValueError` for a key that is no option (close names are given)."""
-    import difflib
-
     import yaml
 
     if not os.path.isfile(path):
@@ -70,7 +93,9 @@ def read_yaml(path, known):
     for key in content:
         if key not in known:
             close = difflib.get_close_matches(str(key), sorted(known), n=3)
-            raise ValueError(f"{Path(path).name!r} has the unknown option {key!r}." + (f" Did you mean {close}?" if close else ""))
+            raise ValueError(
+                f"{Path(path).name!r} has the unknown option {key!r}." + (f" Did you mean {close}?" if close else "")
+            )
     # Numbers such as 1e-4 are strings in YAML 1.1; argparse converts string defaults by the option's type.
     return {key: str(value) if isinstance(value, float) else value for key, value in content.items()}
 
@@ -84,8 +109,20 @@ def set_up_logging():
     transformers_logging.set_verbosity_warning()
 
 
+@contextlib.contextmanager
+def naming(what, name):
+    """Names the culprit of a failed loading: without a network, transformers' message does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"There is no {what} {str(name)!r} that can be loaded. Give a folder or a model id of the Hub. The reason: {error}"
+        ) from error
+
+
 def load_checkpoint(name_or_path):
-    """Model, tokenizer and public name of a checkpoint, an adapter's too."""
+    """Model, tokenizer and public name of a checkpoint."""
+    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     import hf_htc
@@ -94,17 +131,12 @@ def load_checkpoint(name_or_path):
     hf_htc.register()
     if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
         raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
-    if os.path.isdir(name_or_path) and os.path.exists(os.path.join(name_or_path, "adapter_config.json")):
-        from hf_htc.training.lora import load_adapter
-
-        model = load_adapter(name_or_path)
-    else:
+    with naming("checkpoint", name_or_path):
         model = AutoModelForSequenceClassification.from_pretrained(name_or_path)
     if not isinstance(model, HTCPreTrainedModel):
         raise ValueError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-    import torch
-
+    with naming("tokenizer in the checkpoint", name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model, tokenizer, public_name(name_or_path) or Path(name_or_path).name
 
@@ -112,9 +144,14 @@ def load_checkpoint(name_or_path):
 def score_table(rows):
     """A text table of scores: `rows` are (name, scores) pairs, one column a score."""
     names = ["micro_f1", "macro_f1", "samples_f1"]
-    levels = sorted({int(key.split("_")[1]) for _, scores in rows for key in scores if key.startswith("level_") and key.endswith("micro_f1")})
+    levels = sorted(
+        {int(key.split("_")[1]) for _, scores in rows for key in scores if key.startswith("level_") and key.endswith("micro_f1")}
+    )
     names += [f"level_{level}_micro_f1" for level in levels]
     head = ["", "micro-F1", "macro-F1", "samples-F1", *(f"level {level}" for level in levels)]
     cells = [[name, *(f"{scores[key]:.4f}" if key in scores else "-" for key in names)] for name, scores in rows]
     widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in [head, *cells])
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        for row in [head, *cells]
+    )

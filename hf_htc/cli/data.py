@@ -8,6 +8,12 @@ from pathlib import Path
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
 
 
+USAGE = """usage: hf-htc data check [options]
+
+Reports unknown labels, missing ancestors, empty texts, duplicates within and across splits, conflicting duplicates, labels
+without training data, depth statistics. `hf-htc data check --help` shows the options."""
+
+
 @dataclass
 class CheckArguments:
     """Where the findings go."""
@@ -17,10 +23,18 @@ class CheckArguments:
 
 def run(arguments):
     if arguments[:1] != ["check"]:
-        print("usage: hf-htc data check [options]\n\nReports unknown labels, missing ancestors, empty texts, duplicates within and across splits,")
-        print("conflicting duplicates, labels without training data, depth statistics. `hf-htc data check --help` shows the options.")
-        sys.exit(0 if arguments[:1] in ([], ["-h"], ["--help"]) else 2)
-    data, options = parse([DataArguments, CheckArguments], arguments[1:], "hf-htc data check", "Reports what is wrong or odd in a data set.")
+        is_help = arguments[:1] in ([], ["-h"], ["--help"])
+        if not is_help:
+            print(f"hf-htc data: there is no command {arguments[0]!r}; the command is check.", file=sys.stderr)
+        else:
+            print(USAGE)
+        sys.exit(0 if is_help else 2)
+    data, options = parse(
+        [DataArguments, CheckArguments],
+        arguments[1:],
+        "hf-htc data check",
+        "Reports what is wrong or odd in a data set.",
+    )
     set_up_logging()
     report = check(data)
     print(report.to_markdown())
@@ -37,7 +51,6 @@ def check(data):
     """The [`DatasetReport`] of the data options, without stopping at the first error."""
     from hf_htc.data import check_files
 
-    columns = data.label_column.split(",")
     return check_files(
         data.dataset,
         train_file=data.train_file,
@@ -45,7 +58,7 @@ def check(data):
         test_file=data.test_file,
         taxonomy=data.taxonomy,
         text_column=data.text_column,
-        label_column=columns if len(columns) > 1 else columns[0],
+        label_column=data.label_columns(),
         label_separator=data.label_separator,
         path_separator=data.path_separator,
     )

@@ -13,10 +13,16 @@ class EvaluateArguments:
 
     checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id."})
     split: str = field(default="test", metadata={"help": "The split that is scored."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where report, scores and predictions go; by default nowhere."})
-    threshold: float | None = field(default=None, metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Where report, scores and predictions go; by default nowhere."}
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
+    )
     score_closure: str | None = field(
-        default=None, metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default what fits the training labels."}
+        default=None,
+        metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default what fits the training labels."},
     )
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
@@ -24,7 +30,9 @@ class EvaluateArguments:
 def run(arguments):
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--checkpoint", *arguments]
-    data, options = parse([DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]")
+    data, options = parse(
+        [DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]"
+    )
     set_up_logging()
     from hf_htc.cli.train import write_results
     from hf_htc.data import as_split
@@ -36,7 +44,13 @@ def run(arguments):
     check_same_labels(own, hierarchy)
     rows = as_split(dataset, options.split)
     result = evaluate_model(
-        model, tokenizer, rows, closure=options.score_closure, threshold=options.threshold, batch_size=options.batch_size, checkpoint=name
+        model,
+        tokenizer,
+        rows,
+        closure=options.score_closure,
+        threshold=options.threshold,
+        batch_size=options.batch_size,
+        checkpoint=name,
     )
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")

@@ -3,6 +3,8 @@
 import argparse
 import os
 
+from hf_htc.cli.common import naming
+
 
 def run(arguments):
     parser = argparse.ArgumentParser(prog="hf-htc info", description="Shows a taxonomy or a checkpoint; without one, versions.")
@@ -18,10 +20,12 @@ def run(arguments):
     if os.path.isfile(options.name):
         show_hierarchy(_read(options.name), options.max_nodes)
         return
-    taxonomy = os.path.join(options.name, "taxonomy.tsv")
-    if os.path.isdir(options.name) and not os.path.exists(os.path.join(options.name, "config.json")) and os.path.exists(taxonomy):
-        show_hierarchy(_read(taxonomy), options.max_nodes)
-        return
+    if os.path.isdir(options.name) and not os.path.exists(os.path.join(options.name, "config.json")):
+        # As `load_htc_dataset` does: the lines of the .tsv lack texts and structure-only nodes.
+        for file in ("taxonomy.json", "taxonomy.tsv"):
+            if os.path.exists(os.path.join(options.name, file)):
+                show_hierarchy(_read(os.path.join(options.name, file)), options.max_nodes)
+                return
     show_checkpoint(options.name, options.max_nodes)
 
 
@@ -48,20 +52,28 @@ def show_checkpoint(name, max_nodes):
     hf_htc.register()
     if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
         raise FileNotFoundError(f"There is no file or folder {name!r}.")
-    config = AutoConfig.from_pretrained(name)
+    with naming("taxonomy file, data set folder or checkpoint", name):
+        config = AutoConfig.from_pretrained(name)
     if not hasattr(config, "get_hierarchy"):
         raise ValueError(f"{name!r} is a {config.model_type} checkpoint, not one of hf_htc.")
-    print(f"{config.model_type}, written by hf_htc {config.hf_htc_version}; text encoder {config.text_config.model_type}, pooling {config.pooling}")
+    print(
+        f"{config.model_type}, written by hf_htc {config.hf_htc_version}; text encoder {config.text_config.model_type}, "
+        f"pooling {config.pooling}"
+    )
     weights = os.path.join(name, "model.safetensors")
     if os.path.exists(weights):
         from safetensors import safe_open
 
         with safe_open(weights, "pt") as file:
             sizes = {key: _size(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118, not a dict
-        print(f"parameters: {sum(sizes.values()):,}, classifier {sum(n for key, n in sizes.items() if key.startswith('classifier')):,}")
+        classifier = sum(size for key, size in sizes.items() if key.startswith("classifier"))
+        print(f"parameters: {sum(sizes.values()):,}, classifier {classifier:,}")
     if config.label_counts is not None:
         unseen = sum(count == 0 for count in config.label_counts)
-        print(f"trained on {config.num_train_documents:,} documents, labels {config.label_closure}, {unseen:,} labels without a document")
+        print(
+            f"trained on {config.num_train_documents:,} documents, labels {config.label_closure}, "
+            f"{unseen:,} labels without a document"
+        )
     print(f"max_text_length: {config.max_text_length}; thresholds: {'0.5' if config.thresholds is None else 'tuned'}\n")
     show_hierarchy(config.get_hierarchy(), max_nodes)
 

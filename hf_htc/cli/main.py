@@ -19,9 +19,18 @@ COMMANDS = {
 
 
 def usage():
-    lines = ["usage: hf-htc COMMAND [options]", "", "Hierarchical text classification on the Hugging Face stack.", "", "commands:"]
+    lines = [
+        "usage: hf-htc COMMAND [options]",
+        "",
+        "Hierarchical text classification on the Hugging Face stack.",
+        "",
+        "commands:",
+    ]
     lines += [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
-    lines += ["", "`hf-htc COMMAND --help` shows a command's options. Set HF_HTC_TRACEBACK=1 to see where an error comes from."]
+    lines += [
+        "",
+        "`hf-htc COMMAND --help` shows a command's options. Set HF_HTC_TRACEBACK=1 to see where an error comes from.",
+    ]
     return "\n".join(lines)
 
 
@@ -42,11 +51,24 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("hf-htc: interrupted.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        if os.environ.get("HF_HTC_TRACEBACK"):
+    except Exception as error:
+        if os.environ.get("HF_HTC_TRACEBACK") or not _is_users_error(error):
             raise
-        print(f"hf-htc {arguments[0]}: {error}", file=sys.stderr)
+        error = error.__cause__ if isinstance(error, _strict_error()) and error.__cause__ else error
+        # Messages of the libraries below come in several lines.
+        print(f"hf-htc {arguments[0]}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
+
+
+def _is_users_error(error):
+    """Errors that say what was wrong with the input; anything else is ours and keeps its traceback."""
+    return isinstance(error, (ValueError, TypeError, OSError, FloatingPointError, ImportError, _strict_error()))
+
+
+def _strict_error():
+    from huggingface_hub.errors import StrictDataclassError  # what a config raises
+
+    return StrictDataclassError
 
 
 if __name__ == "__main__":

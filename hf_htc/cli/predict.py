@@ -13,16 +13,23 @@ class PredictArguments:
     input: str = field(metadata={"help": "JSONL file of documents."})
     output: str = field(metadata={"help": "JSONL file of predictions; started again, the command goes on behind its last line."})
     text_column: str = field(default="text", metadata={"help": "Key of the texts."})
-    threshold: float | None = field(default=None, metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."})
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
+    )
     top_k: int = field(default=10, metadata={"help": "Best labels listed with their scores, whatever the threshold."})
-    closure: str | None = field(default=None, metadata={"help": "'none', 'up' or 'prune'; by default what fits the training labels."})
+    closure: str | None = field(
+        default=None, metadata={"help": "'none', 'up' or 'prune'; by default what fits the training labels."}
+    )
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
 
 def run(arguments):
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--checkpoint", *arguments]
-    (options,) = parse([PredictArguments], arguments, "hf-htc predict", "hf-htc predict CHECKPOINT --input IN.jsonl --output OUT.jsonl")
+    (options,) = parse(
+        [PredictArguments], arguments, "hf-htc predict", "hf-htc predict CHECKPOINT --input IN.jsonl --output OUT.jsonl"
+    )
     set_up_logging()
     from hf_htc.evaluation.predictions import predict_file
 

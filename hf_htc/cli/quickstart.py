@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from hf_htc.cli.common import score_table, set_up_logging
+from hf_htc.cli.common import DataArguments, score_table, set_up_logging
 
 
 SENTENCES = [
@@ -36,7 +36,9 @@ for sentence, found in zip(sentences, model.predict(sentences, tokenizer)):
 def run(arguments):
     parser = argparse.ArgumentParser(prog="hf-htc quickstart", description=__doc__.split(": ", 1)[1])
     parser.add_argument("--output_dir", default="quickstart", help="where the checkpoint goes (default: %(default)s)")
-    parser.add_argument("--dataset", default="python_docs", help="a built-in data set or a data set folder (default: %(default)s)")
+    parser.add_argument(
+        "--dataset", default="python_docs", help="a built-in data set or a data set folder (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=float, default=SETTINGS["epochs"], help="epochs of each model (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args(arguments)
@@ -58,6 +60,7 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     hf_htc.register()
     started = time.time()
     dataset, hierarchy = loaded = hf_htc.load_htc_dataset(dataset_name)
+    dataset_name = DataArguments(dataset_name).name()
     print(f"{dataset_name}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()))
     print(hierarchy.tree(max_nodes=15) + "\n", flush=True)
     tokenizer = train_tokenizer(dataset["train"]["text"])
@@ -92,7 +95,10 @@ def quickstart(output_dir, dataset_name, epochs, seed):
         dataset_name,
         dataset,
         loaded.hierarchy,
-        {"epochs": epochs, **{k: v[method] if isinstance(v, dict) else v for k, v in SETTINGS.items() if k != "epochs"}},
+        {
+            "epochs": epochs,
+            **{k: v[method] if isinstance(v, dict) else v for k, v in SETTINGS.items() if k != "epochs"},
+        },
         seed,
         None,
         {split: result.scores for split, result in results.items()},

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, parse, score_table, set_up_logging
+from hf_htc.cli.common import DataArguments, naming, parse, score_table, set_up_logging
 
 
 @dataclass
@@ -15,10 +15,18 @@ class RunArguments:
     """What is trained."""
 
     method: str = field(default="flat", metadata={"help": "The method: flat, hiagm."})
-    text_encoder: str | None = field(default=None, metadata={"help": "A pretrained encoder: whatever AutoModel.from_pretrained takes."})
-    method_options: str | None = field(default=None, metadata={"help": "Options of the method's config as JSON, e.g. '{\"node_dim\": 100}'."})
-    max_length: int | None = field(default=None, metadata={"help": "Cut texts at this many tokens; by default what the encoder takes."})
-    lora: bool = field(default=False, metadata={"help": "Train low-rank adapters of the encoder (PEFT) and the whole classifier."})
+    text_encoder: str | None = field(
+        default=None, metadata={"help": "A pretrained encoder: whatever AutoModel.from_pretrained takes."}
+    )
+    method_options: str | None = field(
+        default=None, metadata={"help": "Options of the method's config as JSON, e.g. '{\"node_dim\": 100}'."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Cut texts at this many tokens; by default what the encoder takes."}
+    )
+    lora: bool = field(
+        default=False, metadata={"help": "Train low-rank adapters of the encoder (PEFT) and the whole classifier."}
+    )
     lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."}
@@ -29,10 +37,13 @@ def run(arguments):
     from hf_htc.training import HTCTrainingArguments
 
     data, options, training = parse(
-        [DataArguments, RunArguments, HTCTrainingArguments], arguments, "hf-htc train", "Options may also stand in a YAML file, given as first argument."
+        [DataArguments, RunArguments, HTCTrainingArguments],
+        arguments,
+        "hf-htc train",
+        "Options may also stand in a YAML file, given as first argument.",
     )
     set_up_logging()
-    train(data, options, training, shlex.join(["hf-htc", "train", *map(public_argument, arguments)]))
+    train(data, options, training, shlex.join(["hf-htc", "train", *public_arguments(arguments)]))
 
 
 def train(data, options, training, command):
@@ -52,11 +63,17 @@ def train(data, options, training, command):
     method_options = _method_options(options.method_options)
     set_seed(training.seed)
     started = time.time()
+    with naming("text encoder", options.text_encoder):
+        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
     dataset, hierarchy = loaded = data.load(seed=training.seed)
     if "train" not in dataset:
-        raise ValueError(f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset` with a train split.")
-    print(f"{data.name()}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()), flush=True)
-    tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+        raise ValueError(
+            f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset` with a train split."
+        )
+    print(
+        f"{data.name()}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()),
+        flush=True,
+    )
     model = model_class.from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, **method_options)
     callbacks = [EitherMetricEarlyStopping(options.early_stopping_patience)] if options.early_stopping_patience else None
     if options.lora:
@@ -67,7 +84,13 @@ def train(data, options, training, command):
         model = add_lora(model, options.lora_rank)
     loaded_seconds = time.time() - started
     trainer = build_trainer(
-        model, training, dataset["train"], dataset.get("validation"), tokenizer, callbacks=callbacks, max_length=options.max_length
+        model,
+        training,
+        dataset["train"],
+        dataset.get("validation"),
+        tokenizer,
+        callbacks=callbacks,
+        max_length=options.max_length,
     )
     resume = training.resume_from_checkpoint
     if isinstance(resume, str) and resume.lower() in ("true", "1", "yes"):
@@ -80,8 +103,9 @@ def train(data, options, training, command):
     if not trainer.is_world_process_zero():
         return None
 
-    base = model.get_base_model() if options.lora else model
-    results = evaluate_splits(base, tokenizer, dataset, training.per_device_eval_batch_size, Path(training.output_dir).name)
+    if options.lora:
+        model = model.merge_and_unload()  # a checkpoint that loads like any other
+    results = evaluate_splits(model, tokenizer, dataset, training.per_device_eval_batch_size, Path(training.output_dir).name)
     seconds["total"] = round(seconds["load"] + time.time() - started, 1)
     manifest = run_manifest(
         command,
@@ -96,7 +120,7 @@ def train(data, options, training, command):
     )
     manifest["log"] = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
     folder = save(model, tokenizer, training.output_dir, run=manifest, example_text=_example(dataset))
-    write_results(results, folder, base, f"{options.method} on {data.name()}")
+    write_results(results, folder, model, f"{options.method} on {data.name()}")
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     return manifest
@@ -137,9 +161,20 @@ def last_checkpoint(output_dir):
     return str(max(found)[1])
 
 
-def public_argument(argument):
-    """A command-line argument as a manifest may show it: local paths are cut to their last part."""
-    return Path(argument).name if os.path.isabs(argument) or argument.startswith((".", "~")) else argument
+def public_arguments(arguments):
+    """Command-line arguments as a manifest may show them: local paths are cut to their last part, tokens are hidden."""
+    shown, secret = [], False
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        shown.append(option + equals + ("***" if value and (secret or option.endswith("_token")) else public_value(value)))
+        secret = not equals and option.endswith("_token")
+    return shown
+
+
+def public_value(value):
+    """A setting as a manifest may show it: a local path is cut to its last part."""
+    is_path = os.path.isabs(value) or value.startswith((".", "~")) or os.path.exists(value)
+    return (Path(value).name or value) if is_path else value
 
 
 def _method_options(text):
@@ -162,10 +197,15 @@ def _changed(arguments, skip=()):
     changed = {}
     for f in fields(arguments):
         value = getattr(arguments, f.name)
-        if f.name in ("method_options", "text_encoder", *skip) or not f.init:
+        if f.name in ("method_options", "text_encoder", *skip) or f.name.endswith("_token") or not f.init:
             continue
-        if value != getattr(default, f.name) or f.name in ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "method"):
-            changed[f.name] = value if isinstance(value, (int, float, bool, type(None))) else str(value)
+        if value != getattr(default, f.name) or f.name in (
+            "learning_rate",
+            "per_device_train_batch_size",
+            "num_train_epochs",
+            "method",
+        ):
+            changed[f.name] = value if isinstance(value, (int, float, bool, type(None))) else public_value(str(value))
     return changed
 
 

@@ -120,8 +120,8 @@ def _looked_up(rows, split, hierarchy, log):
         row = owners[wrong][0]
         log.error(
             "unknown_label",
-            f"{origin.at(row)}: the label id {indices[wrong][0]} is outside the taxonomy's 0 to "
-            f"{hierarchy.num_labels - 1}.",
+            f"{origin.at(row)}: the label id {indices[wrong][0]} is outside "
+            f"the taxonomy's 0 to {hierarchy.num_labels - 1}.",
             wrong.sum(),
             [origin.at(r) for r in owners[wrong][:10]],
         )
@@ -224,8 +224,8 @@ def _label_coverage(splits, hierarchy, log):
         log.add(
             "label_without_training_data",
             "warning",
-            f"{len(absent)} of {len(names)} labels have no training document, e.g. {names[absent[0]]!r}; no method "
-            "can learn them. "
+            f"{len(absent)} of {len(names)} labels have no training document, "
+            f"e.g. {names[absent[0]]!r}; no method can learn them. "
             'Pass `labels="used"` to leave out labels that no split has.',
             len(absent),
             coverage["without_training"],
@@ -239,9 +239,8 @@ def _label_coverage(splits, hierarchy, log):
             log.add(
                 "label_unseen_in_training",
                 "warning",
-                f"{len(unseen)} labels of the split {split!r} never occur in training, e.g. {names[unseen[0]]!r}; "
-                "they count as "
-                "missed in every score.",
+                f"{len(unseen)} labels of the split {split!r} never occur in training, "
+                f"e.g. {names[unseen[0]]!r}; they count as missed in every score.",
                 len(unseen),
                 coverage["unseen_in_training"][split],
             )

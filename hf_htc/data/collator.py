@@ -114,8 +114,8 @@ class HTCDataCollator:
             return torch.stack(values)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"The column {name!r} cannot be stacked into a tensor ({type(error).__name__}: {error}). Remove it, as "
-                "`tokenize_dataset` does."
+                f"The column {name!r} cannot be stacked into a tensor ({type(error).__name__}: "
+                f"{error}). Remove it, as `tokenize_dataset` does."
             ) from error
 
 
@@ -143,8 +143,7 @@ def collate_labels(rows):
     if kinds - {"ids", "multi-hot"} or len(kinds) > 1:
         raise TypeError(
             "Labels of a batch must all be label ids (integers) or all be multi-hot rows (floats); got "
-            f"{sorted(kinds)}. Label "
-            "names become ids with `load_htc_dataset` or `hierarchy.encode`."
+            f"{sorted(kinds)}. Label names become ids with `load_htc_dataset` or `hierarchy.encode`."
         )
     if kinds == {"multi-hot"}:
         shapes = {a.shape for a in arrays}
@@ -158,8 +157,8 @@ def collate_labels(rows):
     for i, row in enumerate(ids):
         if len(np.unique(row)) < len(row):
             raise ValueError(
-                f"Example {i} has a label id twice: {row[:10].tolist()}. Give each id once; multi-hot labels must "
-                "be floats."
+                f"Example {i} has a label id twice: {row[:10].tolist()}. "
+                "Give each id once; multi-hot labels must be floats."
             )
     table = np.full((len(ids), max(1, *(len(row) for row in ids))), IGNORED, dtype=np.int64)
     for i, row in enumerate(ids):

@@ -73,9 +73,8 @@ def name_sets(dataset, label_columns, origin, log, label_separator=None, path_se
     elif not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         if not pa.types.is_null(values.type):
             raise TypeError(
-                f"Column {column!r} of {origin.name} holds {array.type}; labels are names (strings), lists of "
-                "names, or "
-                "separated strings with `label_separator`."
+                f"Column {column!r} of {origin.name} holds {array.type}; labels are names "
+                "(strings), lists of names, or separated strings with `label_separator`."
             )
         values = values.cast(pa.string())
     encoded = values.dictionary_encode()
@@ -97,8 +96,8 @@ def _flatten(array, column, label_separator):
     if _is_list(array.type):
         if label_separator is not None:
             raise ValueError(
-                f"`label_separator={label_separator!r}` is for strings, but column {column!r} holds lists. Leave it "
-                "out."
+                f"`label_separator={label_separator!r}` is for strings, "
+                f"but column {column!r} holds lists. Leave it out."
             )
         return pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64), array.flatten()
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
@@ -141,8 +140,8 @@ def _refuse_empty_names(sets, origin, log):
     rows = np.unique(np.searchsorted(sets.indptr, np.flatnonzero(wrong), side="right") - 1)
     log.error(
         "empty_label",
-        f"{origin.at(rows[0])}: a label is empty ({len(rows)} such rows). Remove empty strings and nulls from the "
-        "label lists.",
+        f"{origin.at(rows[0])}: a label is empty ({len(rows)} such rows). "
+        "Remove empty strings and nulls from the label lists.",
         len(rows),
         [origin.at(row) for row in rows],
     )
@@ -162,8 +161,8 @@ def _joined_paths(values, separator, origin, log):
     bad = next((s for s in segments if s is not None and separator in s), None)
     if bad is not None:
         raise ValueError(
-            f"{origin.name}: the path segment {bad!r} holds the path separator {separator!r}; choose another "
-            "`path_separator`."
+            f"{origin.name}: the path segment {bad!r} holds the path separator "
+            f"{separator!r}; choose another `path_separator`."
         )
     return pc.fill_null(pc.binary_join(values.cast(pa.list_(pa.string())), separator), "")
 
@@ -176,8 +175,8 @@ def _from_level_columns(dataset, columns, origin, log, separator):
         bad = next((v for v in values if v and separator in v), None)
         if bad is not None:
             raise ValueError(
-                f"{origin.name}: {bad!r} in column {column!r} holds the path separator {separator!r}; choose another "
-                "`path_separator`."
+                f"{origin.name}: {bad!r} in column {column!r} holds the path "
+                f"separator {separator!r}; choose another `path_separator`."
             )
         levels.append(values)
     paths = []
@@ -213,8 +212,8 @@ def _normalize_paths(sets, separator, origin, log):
         if len(rows):
             log.error(
                 "broken_path",
-                f"{origin.at(rows[0])}: the path {sets.names[code]!r} has an empty segment. Write it like "
-                f"'A{separator}B'.",
+                f"{origin.at(rows[0])}: the path {sets.names[code]!r} has "
+                f"an empty segment. Write it like 'A{separator}B'.",
                 len(rows),
             )
     if bad:
@@ -247,9 +246,8 @@ def build_hierarchy(taxonomy, sets, path_separator, log):
     if path_separator:
         return LabelHierarchy.from_paths(names, path_separator)
     logger.warning(
-        f"There is no taxonomy: the {len(names)} labels are taken as flat. Pass `taxonomy` (a file of "
-        "`parent<TAB>child` "
-        "lines), or `path_separator` if the labels are paths."
+        f"There is no taxonomy: the {len(names)} labels are taken as flat. Pass `taxonomy` (a "
+        "file of `parent<TAB>child` lines), or `path_separator` if the labels are paths."
     )
     return LabelHierarchy(names, [[] for _ in names])
 
@@ -289,7 +287,9 @@ def label_ids(sets, hierarchy, origin, split, log, path_separator=None):
     if wrong.any():
         _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, path_separator)
     rows = np.repeat(np.arange(len(sets.indptr) - 1, dtype=np.int64), np.diff(sets.indptr))[~wrong]
-    keys = np.unique(rows * hierarchy.num_labels + ids[~wrong])
+    # Sorting beats the hashing of `np.unique` on keys that are nearly in order.
+    keys = np.sort(rows * hierarchy.num_labels + ids[~wrong])
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     rows = keys // hierarchy.num_labels
     indptr = np.searchsorted(rows, np.arange(len(sets.indptr), dtype=np.int64)).astype(np.int64)
     return indptr, keys % hierarchy.num_labels
@@ -300,10 +300,9 @@ def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, path_separa
     if wrong.all():
         log.error(
             "taxonomy_mismatch",
-            f"No label of the split {split!r} is in the taxonomy: the data has "
-            f"{[sets.names[c] for c in codes[:5]]}, the taxonomy "
-            f"{hierarchy.label_names[:5]}. They do not belong together, or the labels are written in another form: see "
-            "`path_separator` and `label_separator`.",
+            f"No label of the split {split!r} is in the taxonomy: the data has {[sets.names[c] for c in codes[:5]]}, "
+            f"the taxonomy {hierarchy.label_names[:5]}. They do not belong together, or the labels are "
+            "written in another form: see `path_separator` and `label_separator`.",
             len(codes),
         )
         return
@@ -344,10 +343,8 @@ def to_arrow(indptr, indices):
 
 def from_arrow(column):
     """Arrow list column of integers to a CSR pair, int64."""
-    arrays = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    if not arrays:
-        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    lengths = [pc.list_value_length(a).fill_null(0).to_numpy(zero_copy_only=False) for a in arrays]
-    values = [a.flatten().to_numpy(zero_copy_only=False) for a in arrays]
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    return indptr, np.concatenate(values).astype(np.int64)
+    # A selection of rows comes as one chunk a row; one array is a hundred times faster.
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return indptr, array.flatten().to_numpy(zero_copy_only=False).astype(np.int64)

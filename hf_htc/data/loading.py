@@ -19,6 +19,7 @@ from hf_htc.models.hierarchy import LabelHierarchy
 
 from .labels import arrow_column, build_hierarchy, label_ids, name_sets, to_arrow
 from .problems import ProblemLog
+from .readers import quiet_unless_big
 from .sources import open_source
 from .splits import dataset_fingerprint, label_closure, split_validation
 
@@ -70,7 +71,8 @@ class HTCDataset(NamedTuple):
         try:
             (partial / "data").mkdir(parents=True)
             for split, dataset in self.dataset.items():
-                named(dataset, self.hierarchy).to_parquet(str(partial / "data" / f"{split}.parquet"))
+                with quiet_unless_big(dataset.data.nbytes):
+                    named(dataset, self.hierarchy).to_parquet(str(partial / "data" / f"{split}.parquet"))
             self._save_taxonomy(partial)
             (partial / "README.md").write_text(self._readme(), encoding="utf-8")
             if folder.exists():
@@ -91,8 +93,8 @@ class HTCDataset(NamedTuple):
         files = [{"split": split, "path": f"data/{split}.parquet"} for split in self.dataset]
         return (
             "---\ntask_categories:\n- text-classification\nconfigs:\n- config_name: default\n"
-            f"  data_files: {json.dumps(files)}\n---\n\n"
-            "Hierarchical text classification: `text`, `labels` (names); the taxonomy stands in `taxonomy.tsv`.\n"
+            + f"  data_files: {json.dumps(files)}\n---\n\n"
+            + "Hierarchical text classification: `text`, `labels` (names); the taxonomy stands in `taxonomy.tsv`.\n"
         )
 
 
@@ -198,8 +200,8 @@ def load_htc_dataset(
         raise ValueError(f"`closure` is {closure!r}; it must be None (labels as given) or 'up' (ancestors added).")
     if not 0 <= validation_fraction < 1:
         raise ValueError(
-            f"`validation_fraction` is {validation_fraction!r}; it must lie in [0, 1), where 0 makes no validation "
-            "split."
+            f"`validation_fraction` is {validation_fraction!r}; it must "
+            "lie in [0, 1), where 0 makes no validation split."
         )
     log = ProblemLog(strict=True)
     splits, hierarchy, is_path = read_labelled(
@@ -256,8 +258,8 @@ def check_options(name_or_path, files, repository, text_column, label_column, la
             )
     if label_separator is not None and label_separator == path_separator:
         raise ValueError(
-            f"`label_separator` and `path_separator` are both {label_separator!r}; labels and segments need "
-            "different ones."
+            f"`label_separator` and `path_separator` are both {label_separator!r}; "
+            "labels and segments need different ones."
         )
     if label_separator is not None and len(label_columns) > 1:
         raise ValueError(f"`label_separator` is for one column of labels; {label_columns} are the levels of one path.")

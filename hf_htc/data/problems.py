@@ -45,8 +45,7 @@ class ProblemLog:
         self.problems = []
 
     def error(self, kind, message, count=1, examples=(), exception=ValueError):
-        """Raises `exception(message)` when strict, otherwise collects the problem. Repeated kinds with the same first
-        words are one problem each; the reader of a report sees every culprit once."""
+        """Raises `exception(message)` when strict, otherwise collects the problem."""
         if self.strict:
             raise exception(message)
         self.add(kind, "error", message, count, examples)

@@ -107,9 +107,8 @@ def check_columns(columns, needed, name):
     for column in needed:
         if column not in columns:
             raise ValueError(
-                f"{name} has no column {column!r}; its columns are {columns}. Name the right ones with "
-                "`text_column` and "
-                "`label_column`."
+                f"{name} has no column {column!r}; its columns are {columns}. Name "
+                "the right ones with `text_column` and `label_column`."
             )
 
 
@@ -216,9 +215,8 @@ def _read_csv(path, log, bar):
                 except csv.Error as error:
                     log.error(
                         "unreadable_row",
-                        f"{path.name}, line {start} cannot be read: {error}. Look for a stray quote; a quote inside "
-                        "a quoted "
-                        "field is written twice.",
+                        f"{path.name}, line {start} cannot be read: {error}. Look for a stray "
+                        "quote; a quote inside a quoted field is written twice.",
                     )
                     continue
                 if row is None:
@@ -228,9 +226,9 @@ def _read_csv(path, log, bar):
                 if len(row) != len(header):
                     log.error(
                         "ragged_row",
-                        f"{path.name}, line {start} has {len(row)} fields where the header has {len(header)} "
-                        f"({header}). Put "
-                        f"fields that hold {'a tab' if tabs else 'a comma'} or a line break in double quotes.",
+                        f"{path.name}, line {start} has {len(row)} fields where the header "
+                        f"has {len(header)} ({header}). Put fields that hold "
+                        f"{'a tab' if tabs else 'a comma'} or a line break in double quotes.",
                     )
                     continue
                 rows.append(row)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from datasets import Dataset, DatasetDict, load_dataset
-from huggingface_hub import _CACHED_NO_EXIST, HfApi, hf_hub_download, try_to_load_from_cache
+from datasets import load_dataset
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from .problems import Origin
@@ -59,7 +59,7 @@ def open_source(
     if folder.is_file():
         raise ValueError(f"{str(name_or_path)!r} is a file; pass it as `train_file`, `validation_file` or `test_file`.")
     return _from_hub(
-        str(name_or_path), taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, revision, token
+        str(name_or_path), taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token
     )
 
 
@@ -176,38 +176,38 @@ def _named_splits(splits, name, text_column, label_columns):
     return {split: named[split] for split in order}
 
 
-def _from_hub(repo_id, taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, revision, token):
-    prefix = f"{data_dir.rstrip('/')}/" if data_dir else ""
+def _from_hub(repo_id, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token):
     hub = {"repo_type": "dataset", "revision": revision, "token": token}
     try:
         readme = _hub_file(repo_id, "README.md", hub)
-        arguments = {"name": config_name, "cache_dir": cache_dir, "revision": revision, "token": token}
-        if not (readme and _has_configs(readme)):
+        if config_name is None and (data_dir or not (readme and _has_configs(readme))):
             # Left to itself, `load_dataset` takes the most frequent kind of file, which may be the taxonomies.
-            names = HfApi().list_repo_files(repo_id, **hub)
-            files = split_files([name[len(prefix) :] for name in names if name.startswith(prefix)])
-            if files:
-                arguments["data_files"] = {split: [prefix + name for name in row] for split, row in files.items()}
-            elif data_dir:
-                arguments["data_dir"] = data_dir
-        elif data_dir:
-            arguments["data_dir"] = data_dir
-        splits = load_dataset(repo_id, **arguments)
+            patterns = [f"{data_dir.rstrip('/')}/*"] if data_dir else _data_patterns()
+            folder = Path(snapshot_download(repo_id, allow_patterns=patterns, **hub))
+        else:
+            folder = None
+            splits = load_dataset(repo_id, name=config_name, cache_dir=cache_dir, revision=revision, token=token)
     except (FileNotFoundError, HfHubHTTPError, HFValidationError, ConnectionError) as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise FileNotFoundError(
             f"{repo_id!r} is neither a built-in data set ({', '.join(BUILDERS)}), nor a folder here, nor a data set "
-            "that the "
-            f"Hub gave: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} For own files pass "
-            "`train_file`."
+            f"that the Hub gave ({reason}). For own files pass `train_file`."
         ) from error
-    if isinstance(splits, Dataset):
-        splits = DatasetDict(train=splits)
+    if folder is not None:
+        return _from_folder(folder, taxonomy, text_column, label_columns, log, None, data_dir, cache_dir)
     if taxonomy is None:
-        found = (_hub_file(repo_id, prefix + name, hub) for name in TAXONOMY_FILES)
+        found = (_hub_file(repo_id, name, hub) for name in TAXONOMY_FILES)
         taxonomy = next((path for path in found if path), None)
     elif isinstance(taxonomy, (str, Path)) and not Path(taxonomy).is_file():
-        taxonomy = _hub_file(repo_id, prefix + str(taxonomy), hub) or Path(taxonomy)
+        taxonomy = _hub_file(repo_id, str(taxonomy), hub) or Path(taxonomy)
     return Source(_named_splits(splits, repo_id, text_column, label_columns), _own_taxonomy(taxonomy))
+
+
+def _data_patterns():
+    """What of a repository without `configs` is downloaded: data files of the known splits, and taxonomies."""
+    words = [word for row in SPLIT_NAMES.values() for word in row]
+    files = [f"{word}{tail}" for word in words for suffix in SUFFIXES for tail in (suffix, f"-*{suffix}")]
+    return [*files, *(f"data/{name}" for name in files), *TAXONOMY_FILES, "*.tsv", "README.md"]
 
 
 def _hub_file(repo_id, name, hub):
@@ -220,8 +220,8 @@ def _hub_file(repo_id, name, hub):
         if known is _CACHED_NO_EXIST:
             return None
         raise FileNotFoundError(
-            f"{name!r} of {repo_id!r} is not in the cache and the Hub cannot be reached. Go online, or pass local "
-            "files."
+            f"{name!r} of {repo_id!r} is not in the cache and the Hub "
+            "cannot be reached. Go online, or pass local files."
         ) from error
     except EntryNotFoundError:
         return None

@@ -52,9 +52,8 @@ def check_is_split(dataset, argument="train_dataset"):
         )
     if isinstance(dataset, tuple):
         raise TypeError(
-            f"`{argument}` got a tuple. `load_htc_dataset` gives data set and hierarchy: `dataset, hierarchy = "
-            "load_htc_dataset(...)`, "
-            "then pass one split, e.g. `dataset['train']`."
+            f"`{argument}` got a tuple. `load_htc_dataset` gives data set and hierarchy: `dataset, "
+            "hierarchy = load_htc_dataset(...)`, then pass one split, e.g. `dataset['train']`."
         )
     return dataset
 
@@ -133,8 +132,8 @@ def dataset_fingerprint(dataset, hierarchy):
         missing = {"text", "labels"} - set(splits[name].column_names)
         if missing:
             raise ValueError(
-                f"The split {name!r} has no column {sorted(missing)[0]!r}; take the fingerprint before "
-                "`tokenize_dataset`."
+                f"The split {name!r} has no column {sorted(missing)[0]!r}; "
+                "take the fingerprint before `tokenize_dataset`."
             )
         digest.update(f"\0{name}\0{len(splits[name])}\0".encode())
         for part in _content_hashes(splits[name]):
@@ -146,12 +145,11 @@ def _content_hashes(split):
     """Hashes of text lengths, text bytes, label counts and label ids: streams, so chunk borders leave no trace."""
     lengths, texts, counts, ids = parts = [hashlib.sha256() for _ in range(4)]
     for batch in split.select_columns(["text", "labels"]).with_format("arrow").iter(batch_size=10_000):
-        column = batch.column("text").cast(pa.large_string())
-        lengths.update(pc.binary_length(column).fill_null(-1).to_numpy().astype("<i8").tobytes())
-        for array in column.chunks:
+        array = batch.column("text").cast(pa.large_string()).combine_chunks()
+        lengths.update(pc.binary_length(array).fill_null(-1).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        if array.buffers()[2] is not None:
             offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-            if len(array) and array.buffers()[2] is not None:
-                texts.update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
+            texts.update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
         indptr, indices = from_arrow(batch.column("labels"))
         counts.update(np.diff(indptr).astype("<i8").tobytes())
         ids.update(indices.astype("<i8").tobytes())

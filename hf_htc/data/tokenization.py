@@ -45,9 +45,8 @@ def tokenize_dataset(dataset, tokenizer, max_length=None, num_proc=None):
         max_length = tokenizer.model_max_length
     if max_length is not None and max_length <= tokenizer.num_special_tokens_to_add():
         raise ValueError(
-            f"`max_length` is {max_length}, but the tokenizer adds {tokenizer.num_special_tokens_to_add()} special "
-            "tokens; it "
-            "must be larger."
+            f"`max_length` is {max_length}, but the tokenizer adds "
+            f"{tokenizer.num_special_tokens_to_add()} special tokens; it must be larger."
         )
     if not isinstance(dataset, (Dataset, DatasetDict)):
         raise TypeError(f"`dataset` must be a `Dataset` or a `DatasetDict`, got {type(dataset).__name__}.")
@@ -60,9 +59,8 @@ def tokenize_dataset(dataset, tokenizer, max_length=None, num_proc=None):
         cut, total = cut + cut_here, total + len(split)
     if cut:
         logger.warning(
-            f"{cut} of {total} texts ({cut / total:.1%}) are longer than {max_length} tokens and were cut. Pass a "
-            "larger "
-            "`max_length` if the encoder allows it."
+            f"{cut} of {total} texts ({cut / total:.1%}) are longer than {max_length} tokens "
+            "and were cut. Pass a larger `max_length` if the encoder allows it."
         )
     return DatasetDict(tokenized) if isinstance(dataset, DatasetDict) else tokenized[""]
 
@@ -90,8 +88,7 @@ def _tokenize_split(split, name, tokenizer, max_length, num_proc):
         where = f" of the split {name!r}" if name else ""
         raise ValueError(
             f"The data{where} has no column 'text'; its columns are {split.column_names}. "
-            "`load_htc_dataset(text_column=...)` "
-            "renames the column."
+            "`load_htc_dataset(text_column=...)` renames the column."
         )
 
     def tokenize(batch):

@@ -36,7 +36,18 @@ class EvaluationResult:
         self.scores, self.scorer, self.records = scores, scorer, records
 
 
-def evaluate_model(model, tokenizer, dataset, hierarchy=None, closure=None, threshold=None, top_k=10, batch_size=64, checkpoint="", show_progress_bar=None):
+def evaluate_model(
+    model,
+    tokenizer,
+    dataset,
+    hierarchy=None,
+    closure=None,
+    threshold=None,
+    top_k=10,
+    batch_size=64,
+    checkpoint="",
+    show_progress_bar=None,
+):
     """
     Predicts a data set and counts.
 
@@ -116,10 +127,21 @@ def write_records(records, path):
 
 
 def predict_file(
-    model, tokenizer, input_file, output_file, text_column="text", threshold=None, top_k=10, closure=None, batch_size=64, checkpoint="", chunk_size=1024
+    model,
+    tokenizer,
+    input_file,
+    output_file,
+    text_column="text",
+    threshold=None,
+    top_k=10,
+    closure=None,
+    batch_size=64,
+    checkpoint="",
+    chunk_size=1024,
 ):
     """
-    Predicts a JSONL file into a JSONL file, in order. Interrupted and started again, it goes on behind the last whole line.
+    Predicts a JSONL file into a JSONL file, in order. Interrupted and started again, it goes on behind the last whole chunk, so
+    that the documents share the same batches and the file is the same, byte for byte, as that of an uninterrupted run.
 
     Args:
         input_file (`str`): JSON objects with `text_column` and, if there is one, `id`.
@@ -131,24 +153,17 @@ def predict_file(
 
     Raises:
         `FileNotFoundError`: no input file. `ValueError`: an unreadable line (numbered), a missing column, an empty text, an
-        output that belongs to another input.
+        output that belongs to another input, checkpoint or closure. `TypeError`: a text that is no string.
     """
     if not Path(input_file).is_file():
         raise FileNotFoundError(f"There is no input file {str(input_file)!r}.")
     closure = model.default_closure(closure)
     output = Path(output_file)
     output.parent.mkdir(parents=True, exist_ok=True)
-    done = _resume(output)
     documents = _read_documents(input_file, text_column)
-    for place, record in enumerate(done):
-        document = next(documents, None)
-        if document is None or document[0] != record["id"]:
-            raise ValueError(
-                f"{output.name!r} was made from another input: its line {place + 1} has the id {record['id']!r}. Remove it, or "
-                "give another output file."
-            )
+    documents, num_done = _resume(output, documents, chunk_size, {"closure": closure, "checkpoint": checkpoint})
     count = 0
-    with open(output, "a", encoding="utf-8") as stream:
+    with open(output, "a", encoding="utf-8", newline="\n") as stream:
         while chunk := list(itertools.islice(documents, chunk_size)):
             records = [None] * len(chunk)
             texts = [text for _, text in chunk]
@@ -158,41 +173,80 @@ def predict_file(
             stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             stream.flush()
             count += len(chunk)
-    return count, len(done)
+    return count, num_done
 
 
-def _resume(output):
-    """The whole records of an earlier run; a half-written last line is cut off."""
+def _resume(output, documents, chunk_size, expected):
+    """
+    Compares an earlier run's records with the input and cuts the output back to the last whole chunk, or to the last whole line
+    when that is the input's last document.
+
+    Returns:
+        `tuple[Iterator, int]`: the documents still to do, and how many are done.
+    """
     if not output.exists():
-        return []
-    content = output.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with open(output, "r+b") as stream:
-            stream.truncate(len(whole))
+        return documents, 0
+    lines = output.read_bytes().split(b"\n")[:-1]  # what follows the last line break is a half-written line
+    again = []
+    for place, line in enumerate(lines):
+        record = _record(line, place, output)
+        document = next(documents, None)
+        if document is None or document[0] != record["id"]:
+            raise ValueError(
+                f"{output.name!r} was made from another input: its line {place + 1} has the id {record['id']!r}. Remove it, or "
+                "give another output file."
+            )
+        for key, value in expected.items():
+            if record[key] != value:
+                raise ValueError(
+                    f"{output.name!r} was made with another {key}: its line {place + 1} has {record[key]!r}, this run has "
+                    f"{value!r}. Remove it, or give another output file."
+                )
+        again.append(document)
+        if len(again) == chunk_size:
+            again.clear()
+    following = next(documents, None)
+    if following is None:
+        again = []
+    else:
+        documents = itertools.chain(again, [following], documents)
+    kept = lines[: len(lines) - len(again)]
+    with open(output, "r+b") as stream:
+        stream.truncate(sum(len(line) + 1 for line in kept))
+    return documents, len(kept)
+
+
+def _record(line, place, output):
     try:
-        return [json.loads(line) for line in whole.decode("utf-8").splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{output.name!r} holds a line that is no prediction record ({error}). Remove it, or give another output file.") from error
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not {"id", "closure", "checkpoint"} <= set(record):
+        raise ValueError(
+            f"Line {place + 1} of the output file {output.name!r} is no prediction record. Remove the file, or give another one."
+        )
+    return record
 
 
 def _read_documents(input_file, text_column):
-    with open(input_file, encoding="utf-8") as stream:
-        number = 0
+    name, number = Path(input_file).name, 0
+    with open(input_file, encoding="utf-8-sig") as stream:
         for line_number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ValueError(f"Line {line_number} of {Path(input_file).name!r} is not valid JSON: {error}.") from error
+                raise ValueError(f"Line {line_number} of {name!r} is not valid JSON: {error}.") from error
             if not isinstance(row, dict) or text_column not in row:
                 columns = sorted(row) if isinstance(row, dict) else type(row).__name__
-                raise ValueError(f"Line {line_number} of {Path(input_file).name!r} has no column {text_column!r}; it has {columns}. Pass `--text_column`.")
+                raise ValueError(
+                    f"Line {line_number} of {name!r} has no column {text_column!r}; it has {columns}. Pass `--text_column`."
+                )
             try:
                 check_texts([row[text_column]])
             except (TypeError, ValueError) as error:
-                raise type(error)(f"Line {line_number} of {Path(input_file).name!r}: {str(error).replace('Text 0', 'the text')}") from None
+                raise type(error)(f"Line {line_number} of {name!r}: {str(error).replace('Text 0', 'the text')}") from None
             yield row.get("id", number), row[text_column]
             number += 1
 

@@ -18,17 +18,26 @@ def report_markdown(scores, scorer, hierarchy: LabelHierarchy, title, label_coun
     Returns:
         `str`
     """
-    lines = [f"# {title}", "", f"{scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{scores['closure']}`.", ""]
+    lines = [
+        f"# {title}",
+        "",
+        f"{scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{scores['closure']}`.",
+        "",
+    ]
     lines += _table(
         ["average", "precision", "recall", "F1"],
-        [[name, *(_percent(scores[f"{name}_{key}"]) for key in ("precision", "recall", "f1"))] for name in ("micro", "macro", "samples", "weighted")],
+        [
+            [name, *(_percent(scores[f"{name}_{key}"]) for key in ("precision", "recall", "f1"))]
+            for name in ("micro", "macro", "samples", "weighted")
+        ],
     )
     lines += [
         "",
         f"Macro is over all {hierarchy.num_labels:,} labels; over the {scores['num_supported_labels']:,} that occur, macro-F1 is "
         f"{_percent(scores['macro_f1_supported'])}. F of macro precision and macro recall: {_percent(scores['macro_hf1'])}. "
         f"Path-constrained micro-F1: {_percent(scores['c_micro_f1'])}; whole paths micro-F1: {_percent(scores['p_micro_f1'])}. "
-        f"Exact match: {_percent(scores['exact_match'])}; predicted labels with all their ancestors: {_percent(scores['consistency'])}.",
+        f"Exact match: {_percent(scores['exact_match'])}; predicted labels with all their ancestors: "
+        f"{_percent(scores['consistency'])}.",
         "",
         "## By level",
         "",
@@ -37,7 +46,15 @@ def report_markdown(scores, scorer, hierarchy: LabelHierarchy, title, label_coun
     sizes = hierarchy.statistics()["labels_per_level"]
     lines += _table(
         ["level", "labels", "micro-F1", "macro-F1"],
-        [[level, sizes[level - 1], _percent(scores[f"level_{level}_micro_f1"]), _percent(scores[f"level_{level}_macro_f1"])] for level in levels],
+        [
+            [
+                level,
+                sizes[level - 1],
+                _percent(scores[f"level_{level}_micro_f1"]),
+                _percent(scores[f"level_{level}_macro_f1"]),
+            ]
+            for level in levels
+        ],
     )
     per_label = scorer.per_label()
     errors = per_label["predicted"] + per_label["support"] - 2 * per_label["tp"]

@@ -60,7 +60,7 @@ def pack_bits(chosen):
     """`(B, N)` bool to `(B, ceil(N / 8))` uint8, label 0 in the lowest bit of byte 0."""
     padded = torch.nn.functional.pad(chosen.to(torch.uint8), (0, -chosen.shape[1] % _BITS))
     weights = 2 ** torch.arange(_BITS, dtype=torch.uint8, device=chosen.device)
-    return (padded.view(len(chosen), -1, _BITS) * weights).sum(-1, dtype=torch.uint8)
+    return (padded.view(len(chosen), padded.shape[1] // _BITS, _BITS) * weights).sum(-1, dtype=torch.uint8)
 
 
 def unpack_bits(packed, num_labels):

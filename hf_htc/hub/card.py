@@ -23,9 +23,10 @@ SCORE_NAMES = {
 }
 # Fields of a config that say nothing about how the model was trained or that are shown elsewhere.
 _HIDDEN = {
-    "text_config", "hierarchy", "id2label", "label2id", "label_counts", "hf_htc_version", "transformers_version", "architectures", "dtype",
-    "return_dict", "output_hidden_states", "chunk_size_feed_forward", "problem_type", "label_closure", "is_encoder_decoder",
-    "output_attentions", "model_type", "auto_map", "num_train_documents", "tie_last_hidden_states", "per_layer_config",
+    "text_config", "hierarchy", "id2label", "label2id", "label_counts", "hf_htc_version", "transformers_version",
+    "architectures", "dtype", "return_dict", "output_hidden_states", "chunk_size_feed_forward", "problem_type",
+    "label_closure", "is_encoder_decoder", "output_attentions", "model_type", "auto_map", "num_train_documents",
+    "tie_last_hidden_states", "per_layer_config", "use_cache",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
     The model card of a checkpoint.
 
     Args:
-        model ([`HTCPreTrainedModel`] or a PEFT model around one): The model.
+        model ([`HTCPreTrainedModel`]): The model.
         model_id (`str`, *optional*): What the snippet loads; a Hub id.
         model_name (`str`, *optional*): Title; defaults to the method.
         run (`dict`, *optional*): A run manifest ([`run_manifest`]): data, settings, versions, scores.
@@ -43,8 +44,7 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
     Returns:
         `huggingface_hub.ModelCard`
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config, run = base.config, run or {}
+    config, run = model.config, run or {}
     hierarchy = config.get_hierarchy()
     title, citation = METHODS.get(config.model_type, (config.model_type, None))
     model_name = model_name or f"{title} for hierarchical text classification"
@@ -66,7 +66,6 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
         model_id=model_id,
         method_title=title,
         dataset_name=dataset_name,
-        is_adapter=base is not model,
         statistics=hierarchy.statistics(),
         label_closure=config.label_closure,
         tree=hierarchy.tree(max_nodes=30),
@@ -116,7 +115,11 @@ def _eval_results(scores, split, dataset_name):
 
 def _settings(config, run):
     rows = [("method", config.model_type), *((key, value) for key, value in run.get("settings", {}).items())]
-    rows += [(key, value) for key, value in sorted(config.to_dict().items()) if key not in _HIDDEN and not key.startswith("_") and value is not None]
+    rows += [
+        (key, value)
+        for key, value in sorted(config.to_dict().items())
+        if key not in _HIDDEN and not key.startswith("_") and value is not None
+    ]
     shown = []
     for key, value in rows:
         if isinstance(value, (list, dict)) and len(value) > 8:

@@ -6,7 +6,8 @@ METHODS = {
         "HiAGM-TP",
         """@inproceedings{zhou-etal-2020-hierarchy,
   title = {Hierarchy-Aware Global Model for Hierarchical Text Classification},
-  author = {Zhou, Jie and Ma, Chunping and Long, Dingkun and Xu, Guangwei and Ding, Ning and Zhang, Haoyu and Xie, Pengjun and Liu, Gongshen},
+  author = {Zhou, Jie and Ma, Chunping and Long, Dingkun and Xu, Guangwei and Ding, Ning and Zhang, Haoyu and
+            Xie, Pengjun and Liu, Gongshen},
   booktitle = {Proceedings of the 58th Annual Meeting of the Association for Computational Linguistics},
   year = {2020}
 }""",

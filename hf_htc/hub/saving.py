@@ -2,7 +2,10 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
+
+from huggingface_hub import HfApi
 
 from .card import model_card, write_card
 
@@ -15,7 +18,7 @@ def save(model, tokenizer, folder, run=None, model_id=None, model_name=None, exa
     package through the same classes with `trust_remote_code=True`.
 
     Args:
-        model ([`HTCPreTrainedModel`] or a PEFT model around one): The model. Of a PEFT model the adapter is saved.
+        model ([`HTCPreTrainedModel`]): The model; a PEFT model after `merge_and_unload()`.
         tokenizer (`PreTrainedTokenizer`): Saved beside it.
         folder (`str`): Made if missing; an older checkpoint in it stays loadable until the new one is whole.
         run (`dict`, *optional*): From [`run_manifest`]; fills the card.
@@ -24,13 +27,22 @@ def save(model, tokenizer, folder, run=None, model_id=None, model_name=None, exa
 
     Returns:
         `pathlib.Path`: the folder.
+
+    Raises:
+        `TypeError`: a PEFT model that is not merged.
     """
+    if hasattr(model, "merge_and_unload"):
+        raise TypeError(
+            "`model` is a PEFT model. Save `model.merge_and_unload()`, which loads like any checkpoint, or the adapter alone "
+            "with `model.save_pretrained(folder)`."
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    tokenizer.name_or_path = base.config.text_config._name_or_path or ""
+    tokenizer.name_or_path = model.config.text_config._name_or_path or ""
+    for key in ("is_local", "local_files_only"):  # how this machine found it; transformers would write it down
+        tokenizer.init_kwargs.pop(key, None)
     tokenizer.save_pretrained(folder)
-    base.config.get_hierarchy().save(folder / "taxonomy.json")
+    model.config.get_hierarchy().save(folder / "taxonomy.json")
     model.save_pretrained(folder)
     if run is not None:
         temporary = folder / ".run.json"
@@ -52,10 +64,6 @@ def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_m
     Returns:
         `huggingface_hub.CommitInfo`
     """
-    import tempfile
-
-    from huggingface_hub import HfApi
-
     api = HfApi(token=token)
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     with tempfile.TemporaryDirectory() as folder:

@@ -39,7 +39,7 @@ class HiAGMConfig(HTCConfig):
             classifier.
 
     Raises:
-        `ValueError`: an unknown choice, a value out of range, or a dense classifier too large to fit.
+        `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of range, or a dense classifier too large to fit.
     """
 
     model_type = "htc_hiagm"
@@ -75,7 +75,9 @@ class HiAGMConfig(HTCConfig):
             raise ValueError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
         for key, allowed in (("classifier", ("flatten", "node")), ("prior", ("ratio", "sibling"))):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and, for the classifier, 'auto'.")
+                raise ValueError(
+                    f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and, for the classifier, 'auto'."
+                )
         size = self.num_labels * self.num_hierarchy_nodes() * self.node_dim
         if self.classifier == "flatten" and size > FLATTEN_REFUSED:
             raise ValueError(

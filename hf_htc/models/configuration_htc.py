@@ -15,9 +15,26 @@ from .version import __version__
 logger = logging.get_logger(__name__)
 
 # Keywords of `PreTrainedConfig` that `from_text_encoder` passes on although they are no fields of ours.
-_COMMON_KEYWORDS = {"id2label", "label2id", "num_labels", "problem_type", "dtype", "tie_word_embeddings", "attn_implementation"}
+_COMMON_KEYWORDS = {
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "dtype",
+    "tie_word_embeddings",
+    "attn_implementation",
+}
 # What transformers itself writes into a config.json or passes when it reads one.
-_LOADING_KEYWORDS = {"model_type", "auto_map", "name_or_path", "custom_pipelines", "tokenizer_class", "task_specific_params", "is_encoder_decoder"}
+_LOADING_KEYWORDS = {
+    "model_type",
+    "auto_map",
+    "name_or_path",
+    "custom_pipelines",
+    "tokenizer_class",
+    "task_specific_params",
+    "use_cache",  # set by the Trainer
+    "is_encoder_decoder",
+}
 
 
 @strict
@@ -47,7 +64,7 @@ class HTCConfig(PreTrainedConfig):
         hf_htc_version (`str`, *optional*): Version of hf_htc that wrote the config.
 
     Raises:
-        `ValueError`: a value out of range, a hierarchy that does not fit `id2label`, a config written by a newer major or
+        `StrictDataclassError` (with the `ValueError` as its cause): a value out of range, a hierarchy that does not fit `id2label`, a config written by a newer major or
         minor version.
     """
 
@@ -92,7 +109,9 @@ class HTCConfig(PreTrainedConfig):
         try:
             written = tuple(int(part) for part in self.hf_htc_version.split(".")[:2])
         except ValueError:
-            raise ValueError(f"`hf_htc_version` is {self.hf_htc_version!r}; expected a version such as {__version__!r}.") from None
+            raise ValueError(
+                f"`hf_htc_version` is {self.hf_htc_version!r}; expected a version such as {__version__!r}."
+            ) from None
         if written > tuple(int(part) for part in __version__.split(".")[:2]):
             raise ValueError(
                 f"This config was written by hf_htc {self.hf_htc_version}, which is newer than the installed {__version__}. "
@@ -104,7 +123,9 @@ class HTCConfig(PreTrainedConfig):
             parents = self.hierarchy.get("parents")
             if not isinstance(parents, list) or len(parents) < self.num_labels:
                 count = len(parents) if isinstance(parents, list) else 0
-                raise ValueError(f"`hierarchy` has {count} nodes for {self.num_labels} labels; the taxonomy and `id2label` do not match.")
+                raise ValueError(
+                    f"`hierarchy` has {count} nodes for {self.num_labels} labels; the taxonomy and `id2label` do not match."
+                )
             if len(parents) != self.num_labels + len(self.hierarchy.get("structure_names") or []):
                 raise ValueError(
                     f"`hierarchy` has {len(parents)} nodes, but {self.num_labels} labels and "
@@ -112,7 +133,10 @@ class HTCConfig(PreTrainedConfig):
                 )
 
     def validate_choices(self):
-        for key, allowed in (("label_closure", ("closed", "as_given")), ("pooling", ("auto", "cls", "mean", "last", "pooler"))):
+        for key, allowed in (
+            ("label_closure", ("closed", "as_given")),
+            ("pooling", ("auto", "cls", "mean", "last", "pooler")),
+        ):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in [name for name in type(self).__dataclass_fields__ if name.endswith("_dropout")]:
@@ -195,5 +219,6 @@ def check_config_keywords(config_class, keywords):
         if key not in fields | _COMMON_KEYWORDS:
             close = difflib.get_close_matches(key, sorted(fields), n=3)
             raise ValueError(
-                f"{config_class.__name__} has no option {key!r}." + (f" Did you mean {close}?" if close else f" Options: {sorted(fields)}.")
+                f"{config_class.__name__} has no option {key!r}."
+                + (f" Did you mean {close}?" if close else f" Options: {sorted(fields)}.")
             )

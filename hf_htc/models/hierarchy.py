@@ -8,14 +8,25 @@ Legend: `M` nodes, `N` labels (`N <= M`), `E` edges, `S` label sets.
 import difflib
 import hashlib
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from .hierarchy_formats import edges_from_nested, edges_from_networkx, nested_from_hierarchy, networkx_from_hierarchy, read_edges
-from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids
+from .hierarchy_formats import (
+    edges_from_nested,
+    edges_from_networkx,
+    hierarchy_statistics,
+    nested_from_hierarchy,
+    networkx_from_hierarchy,
+    parents_from_edges,
+    parents_from_paths,
+    read_edges,
+    read_json,
+    tree_text,
+    write_hierarchy,
+)
+from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids, sorted_unique
 
 
 ROOT = "Root"
@@ -68,7 +79,9 @@ class LabelHierarchy:
         if not self.names:
             raise ValueError("The hierarchy has no nodes: give at least one label name.")
         if not 1 <= self.num_labels <= self.num_nodes:
-            raise ValueError(f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}.")
+            raise ValueError(
+                f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}."
+            )
         ids = {}
         for i, name in enumerate(self.names):
             if not isinstance(name, str):
@@ -94,7 +107,9 @@ class LabelHierarchy:
             row = [int(p) for p in row]
             for p in row:
                 if not 0 <= p < self.num_nodes:
-                    raise ValueError(f"Node {self.names[i]!r} has the unknown parent id {p}; node ids are 0 to {self.num_nodes - 1}.")
+                    raise ValueError(
+                        f"Node {self.names[i]!r} has the unknown parent id {p}; node ids are 0 to {self.num_nodes - 1}."
+                    )
             if len(set(row)) != len(row):
                 raise ValueError(f"Node {self.names[i]!r} lists the same parent twice: {[self.names[p] for p in row]}.")
             checked.append(row)
@@ -126,14 +141,13 @@ class LabelHierarchy:
 
     def _raise_cycle(self, unordered):
         # Every unordered node has an unordered parent, so walking up must come back to a node already seen.
-        node, walk = min(unordered), []
+        node, walk = min(unordered), {}
         while node not in walk:
-            walk.append(node)
+            walk[node] = len(walk)
             node = next(p for p in self.parents[node] if p in unordered)
-        cycle = [*walk[walk.index(node) :], node][::-1]
-        raise ValueError(
-            "The hierarchy has a cycle: " + " -> ".join(self.names[i] for i in cycle) + ". Remove one of these parent-child edges."
-        )
+        cycle = [self.names[i] for i in [*list(walk)[walk[node] :], node][::-1]]
+        shown = cycle if len(cycle) <= 20 else [*cycle[:10], f"... {len(cycle) - 20} more ...", *cycle[-10:]]
+        raise ValueError(f"The hierarchy has a cycle: {' -> '.join(shown)}. Remove one of these parent-child edges.")
 
     @classmethod
     def from_edges(cls, edges, labels=None, root=ROOT, texts=None, descriptions=None):
@@ -153,37 +167,8 @@ class LabelHierarchy:
             `ValueError`: as the class does; also an edge that is given twice, and, when the root is named, a parent that
             no edge introduces as a child (unknown parent).
         """
-        parents, mentioned, top = {}, {}, set()
-        for number, (parent, child) in enumerate(edges):
-            is_top = parent is None or parent == "" or parent == root
-            for what, name in (("child", child), ("parent", "-" if is_top else parent)):
-                if not isinstance(name, str) or not name.strip():
-                    raise ValueError(f"Edge {number} ({parent!r} -> {child!r}) has an empty name as {what}. Give every node a name.")
-            if child == root:
-                raise ValueError(f"Edge {number} makes the root {root!r} a child of {parent!r}; the virtual root has no parent.")
-            if (child in top) if is_top else (parent in parents.get(child, ())):
-                raise ValueError(f"The edge {parent!r} -> {child!r} is given twice (duplicate edge). Remove one of them.")
-            row = parents.setdefault(child, [])
-            if is_top:
-                top.add(child)
-            else:
-                mentioned.setdefault(parent)
-                row.append(parent)
-            mentioned.setdefault(child)
-        for child in top:
-            if parents[child]:
-                raise ValueError(f"{child!r} is a child of the root and of {parents[child][0]!r}; a first-level node has no other parent.")
-        unknown = [name for name in mentioned if name not in parents]
-        if top and unknown:
-            close = difflib.get_close_matches(unknown[0], list(parents), n=3)
-            raise ValueError(
-                f"The unknown parent {unknown[0]!r} is neither {root!r} nor the child of any edge."
-                + (f" Close names: {close}." if close else "")
-                + f" Add the edge {root!r} -> {unknown[0]!r} or correct the name."
-            )
-        if not top:
-            parents = {name: parents.get(name, []) for name in mentioned}
-        return cls._from_names(parents, labels, texts, descriptions, isolated_ok=not top)
+        parents, isolated_ok = parents_from_edges(edges, root)
+        return cls._from_names(parents, labels, texts, descriptions, isolated_ok)
 
     @classmethod
     def _from_names(cls, parents, labels=None, texts=None, descriptions=None, isolated_ok=False):
@@ -196,7 +181,8 @@ class LabelHierarchy:
                 close = difflib.get_close_matches(str(missing[0]), names, n=3)
                 raise ValueError(
                     f"The label {missing[0]!r} is not in the taxonomy ({len(missing)} such labels)."
-                    + (f" Close names: {close}." if close else "") + " Add it to the taxonomy or correct the name."
+                    + (f" Close names: {close}." if close else "")
+                    + " Add it to the taxonomy or correct the name."
                 )
             num_labels = len(labels)
             label_set = set(labels)
@@ -227,18 +213,7 @@ class LabelHierarchy:
         Raises:
             `ValueError`: an empty segment, or a segment of a sequence that holds the separator; the path is named.
         """
-        parents, texts = {}, {}
-        for path in paths:
-            segments = [s.strip() for s in (path.split(separator) if isinstance(path, str) else path)]
-            if not segments or any(not s for s in segments):
-                raise ValueError(f"The path {path!r} has an empty name as a segment. Write it like 'sport{separator}football'.")
-            if any(separator in s for s in segments):
-                raise ValueError(f"A segment of the path {path!r} holds the separator {separator!r}; choose another separator.")
-            for depth in range(1, len(segments) + 1):
-                name = separator.join(segments[:depth])
-                if name not in parents:
-                    parents[name] = [] if depth == 1 else [separator.join(segments[: depth - 1])]
-                    texts[name] = segments[depth - 1]
+        parents, texts = parents_from_paths(paths, separator)
         return cls._from_names(parents, labels, texts)
 
     @classmethod
@@ -252,8 +227,8 @@ class LabelHierarchy:
         for _, child, path in edges_from_nested(nested):
             if child in seen:
                 raise ValueError(
-                    f"The name {child!r} occurs twice in the nested taxonomy (duplicate name, second at {'/'.join(path)!r}). Pass "
-                    "`separator='/'` to use whole paths as names."
+                    f"The name {child!r} occurs twice in the nested taxonomy (duplicate name, second at {'/'.join(path)!r}). "
+                    "Pass `separator='/'` to use whole paths as names."
                 )
             seen.add(child)
         return cls.from_edges([(parent, child) for parent, child, _ in edges_from_nested(nested)], labels, root=None)
@@ -279,12 +254,11 @@ class LabelHierarchy:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or a .json file.")
+            raise FileNotFoundError(
+                f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or a .json file."
+            )
         if path.suffix == ".json":
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
+            content = read_json(path)
             if isinstance(content, dict) and "names" in content and "parents" in content:
                 hierarchy = cls.from_dict(content)
                 return hierarchy if labels is None else hierarchy.with_labels(labels)
@@ -306,7 +280,11 @@ class LabelHierarchy:
 
     def to_dict(self):
         """Plain lists and strings (JSON-able); `texts` and `descriptions` only where they say more than the names."""
-        content = {"names": list(self.names), "parents": [list(row) for row in self.parents], "num_labels": self.num_labels}
+        content = {
+            "names": list(self.names),
+            "parents": [list(row) for row in self.parents],
+            "num_labels": self.num_labels,
+        }
         if self.texts != self.names:
             content["texts"] = list(self.texts)
         if self.descriptions is not None:
@@ -314,8 +292,18 @@ class LabelHierarchy:
         return content
 
     def to_edges(self, root=ROOT):
-        """`list[tuple[str, str]]` of (parent, child) names in id order of the child; first-level nodes under `root`."""
-        return [(self.names[p], self.names[i]) if row else (root, self.names[i]) for i, row in enumerate(self.parents) for p in row or [None]]
+        """`list[tuple[str, str]]` of (parent, child) names in id order of the child; first-level nodes under `root`.
+
+        Raises:
+            `ValueError`: a node has the root's name.
+        """
+        if root in self:
+            raise ValueError(f"A node has the name of the virtual root, {root!r}; pass another `root`, or None.")
+        return [
+            (self.names[p], self.names[i]) if row else (root, self.names[i])
+            for i, row in enumerate(self.parents)
+            for p in row or [None]
+        ]
 
     def to_paths(self, separator="/"):
         """`list[str]`: one path a node and way from the top (trees: one a node), made of the nodes' texts."""
@@ -330,7 +318,8 @@ class LabelHierarchy:
         return nested_from_hierarchy(self)
 
     def to_networkx(self):
-        """A networkx `DiGraph` of names, edges parent -> child, attributes `level`, `is_label`, `text`."""
+        """A networkx `DiGraph` of names, edges parent -> child, attributes `level`, `is_label`, `text` and, where the hierarchy
+        has them, `description`."""
         return networkx_from_hierarchy(self)
 
     def save(self, path):
@@ -339,18 +328,7 @@ class LabelHierarchy:
         The lines stand in id order of the child, so [`~LabelHierarchy.from_file`] gives the same ids. They hold names and
         edges only: a hierarchy with structure-only nodes, texts or descriptions of its own is kept whole by `.json`.
         """
-        path = Path(path)
-        if path.suffix == ".json":
-            text = json.dumps(self.to_dict(), ensure_ascii=False)
-        else:
-            for name in self.names:
-                if "\t" in name or "\n" in name:
-                    raise ValueError(f"The name {name!r} holds a tab or a line break; save the hierarchy as .json instead.")
-            text = "".join(f"{parent}\t{child}\n" for parent, child in self.to_edges())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_hierarchy(self, Path(path))
 
     # ------------------------------------------------------------------ nodes
 
@@ -382,9 +360,12 @@ class LabelHierarchy:
             ) from None
 
     def encode(self, name_sets):
-        """Label ids of rows of label names; raises `ValueError` naming the row and the unknown or structure-only name."""
+        """Label ids of rows of label names; raises `ValueError` naming the row and the unknown or structure-only name,
+        `TypeError` for a row that is a string."""
         encoded = []
         for row, names in enumerate(name_sets):
+            if isinstance(names, str):  # its letters would be looked up as labels
+                raise TypeError(f"Row {row} is the string {names!r}; give a list of label names a row.")
             ids = []
             for name in names:
                 node = self._ids.get(name)
@@ -398,8 +379,14 @@ class LabelHierarchy:
         return encoded
 
     def decode(self, id_sets):
-        """Names of rows of ids."""
-        return [[self.names[i] for i in row] for row in id_sets]
+        """Names of rows of node ids. Raises `ValueError` naming the row and an id out of range, such as the padding -100."""
+        decoded = []
+        for row, ids in enumerate(id_sets):
+            for i in ids:
+                if not 0 <= i < self.num_nodes:
+                    raise ValueError(f"Row {row} holds the id {i}; node ids are 0 to {self.num_nodes - 1}.")
+            decoded.append([self.names[i] for i in ids])
+        return decoded
 
     @property
     def label_names(self):
@@ -525,13 +512,13 @@ class LabelHierarchy:
         rows = row_ids(indptr)
         lengths, above = gather_rows(*self._label_ancestors, indices)
         keys = np.concatenate([rows * self.num_labels + indices, np.repeat(rows, lengths) * self.num_labels + above])
-        return from_csr(*from_keys(np.unique(keys), len(indptr) - 1, self.num_labels), is_csr)
+        return from_csr(*from_keys(sorted_unique(keys), len(indptr) - 1, self.num_labels), is_csr)
 
     def prune(self, label_sets):
         """Drops from every set the labels that lack one of their ancestor labels (closure `"prune"`); arguments and
         result as in [`~LabelHierarchy.close`]."""
         indptr, indices, is_csr = as_csr(label_sets, self.num_labels)
-        keys = np.unique(row_ids(indptr) * self.num_labels + indices)
+        keys = sorted_unique(row_ids(indptr) * self.num_labels + indices)
         keep = np.ones(len(keys), dtype=bool)
         keep[self._missing(keys)[0]] = False
         return from_csr(*from_keys(keys[keep], len(indptr) - 1, self.num_labels), is_csr)
@@ -539,7 +526,7 @@ class LabelHierarchy:
     def violations(self, label_sets):
         """`np.ndarray` of shape `(V, 3)`, int64: (set, label, missing ancestor label) for each label whose ancestor is absent."""
         indptr, indices, _ = as_csr(label_sets, self.num_labels)
-        keys = np.unique(row_ids(indptr) * self.num_labels + indices)
+        keys = sorted_unique(row_ids(indptr) * self.num_labels + indices)
         positions, missing = self._missing(keys)
         return np.stack([keys[positions] // self.num_labels, keys[positions] % self.num_labels, missing], axis=1)
 
@@ -591,42 +578,12 @@ class LabelHierarchy:
     def statistics(self):
         """`dict` of counts: labels, nodes, edges, levels, labels and nodes per level, leaves, first-level nodes, isolated
         nodes, nodes with several parents, largest number of children."""
-        level_of_label = self.levels[: self.num_labels]
-        return {
-            "num_labels": self.num_labels,
-            "num_nodes": self.num_nodes,
-            "num_edges": len(self.edges),
-            "num_levels": self.num_levels,
-            "labels_per_level": [int((level_of_label == i).sum()) for i in range(1, self.num_levels + 1)],
-            "nodes_per_level": [int((self.levels == i).sum()) for i in range(1, self.num_levels + 1)],
-            "num_leaves": len(self.leaves),
-            "num_top_nodes": len(self.top_nodes),
-            "num_isolated": sum(not self.children[i] for i in self.top_nodes),
-            "num_multiple_parents": sum(len(row) > 1 for row in self.parents),
-            "max_children": max(len(row) for row in [*self.children, self.top_nodes]),
-            "is_tree": self.is_tree,
-        }
+        return hierarchy_statistics(self)
 
     def tree(self, max_nodes=100):
         """The hierarchy as indented text. A node of a DAG stands under each of its parents, its subtree only the first time
         (`...` after it); structure-only nodes are in brackets. At most `max_nodes` lines, then a count of the rest."""
-        lines, opened = [], set()
-        stack = [(i, "", i == self.top_nodes[-1], True) for i in reversed(self.top_nodes)]
-        while stack and len(lines) < max_nodes:
-            node, indent, last, top = stack.pop()
-            text = self.texts[node] if self.is_tree else self.names[node]
-            text = text if node < self.num_labels else f"[{text}]"
-            again = node in opened and bool(self.children[node])
-            lines.append((text if top else indent + ("└── " if last else "├── ") + text) + (" ..." if again else ""))
-            if not again:
-                opened.add(node)
-                below = indent if top else indent + ("    " if last else "│   ")
-                row = self.children[node]
-                stack.extend((child, below, child == row[-1], False) for child in reversed(row))
-        hidden = self.num_nodes - len(opened)
-        if stack and hidden > 0:
-            lines.append(f"... and {hidden} more nodes")
-        return "\n".join(lines)
+        return tree_text(self, max_nodes)
 
     def fingerprint(self):
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""

@@ -1,4 +1,8 @@
-"""Readers and writers of the forms in which a taxonomy comes: text lines, nested JSON, networkx graphs."""
+"""The forms in which a taxonomy comes, text lines, edges, paths, nested JSON, networkx graphs; and what is shown of one."""
+
+import difflib
+import json
+import os
 
 
 def read_edges(path):
@@ -12,10 +16,8 @@ def read_edges(path):
     Raises:
         `ValueError`: the file is empty, not UTF-8, mixes both forms or has an empty column; the line is named.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"The taxonomy file {path.name!r} is not UTF-8 text: {error}.") from error
+    # Not `splitlines`, which would also split names at a form feed or a Unicode line separator.
+    lines = _read_text(path).split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise ValueError(f"The taxonomy file {path.name!r} is empty.")
@@ -30,6 +32,116 @@ def read_edges(path):
             raise ValueError(f"Line {number} of {path.name!r} is not `parent<TAB>child`: {line!r} (empty name or no tab).")
         edges.extend((parent, child) for child in children)
     return "edges", edges
+
+
+def read_json(path):
+    """The content of a taxonomy's JSON file. Raises `ValueError` for what is not JSON or not UTF-8."""
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
+
+
+def _read_text(path):
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheet programs write a byte order mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The taxonomy file {path.name!r} is not UTF-8 text: {error}.") from error
+
+
+def write_hierarchy(hierarchy, path):
+    """Writes `to_dict` as JSON or `parent<TAB>child` lines, as a whole or not at all."""
+    if path.suffix == ".json":
+        text = json.dumps(hierarchy.to_dict(), ensure_ascii=False)
+    else:
+        for name in hierarchy.names:
+            if any(character in name for character in "\t\n\r") or name != name.strip():
+                raise ValueError(
+                    f"The name {name!r} holds a tab or a line break, or begins or ends with a space; save the hierarchy as "
+                    ".json instead."
+                )
+        text = "".join(f"{parent}\t{child}\n" for parent, child in hierarchy.to_edges())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def parents_from_edges(edges, root):
+    """
+    Parent names of each node, in order of appearance.
+
+    Returns:
+        `tuple[dict[str, list[str]], bool]`: the parents by node, and whether no edge names the root.
+
+    Raises:
+        `ValueError`: an empty name, an edge given twice, a child of the root with another parent, an unknown parent; the edge
+        or name is in the message. `TypeError`: a name that is no string.
+    """
+    parents, mentioned, top = {}, {}, {}
+    for number, (parent, child) in enumerate(edges):
+        is_top = parent is None or parent == "" or parent == root
+        for what, name in (("child", child), ("parent", "-" if is_top else parent)):
+            if name is not None and not isinstance(name, str):
+                raise TypeError(f"Edge {number} has the {what} {name!r} of type {type(name).__name__}; names are strings.")
+            if name is None or not name.strip():
+                raise ValueError(f"Edge {number} ({parent!r} -> {child!r}) has an empty name as {what}. Give every node a name.")
+        if child == root:
+            raise ValueError(f"Edge {number} makes the root {root!r} a child of {parent!r}; the virtual root has no parent.")
+        if (child in top) if is_top else (parent in parents.get(child, ())):
+            raise ValueError(f"The edge {parent!r} -> {child!r} is given twice (duplicate edge). Remove one of them.")
+        row = parents.setdefault(child, [])
+        if is_top:
+            top[child] = True
+        else:
+            mentioned.setdefault(parent)
+            row.append(parent)
+        mentioned.setdefault(child)
+    for child in top:
+        if parents[child]:
+            raise ValueError(
+                f"{child!r} is a child of the root and of {parents[child][0]!r}; a first-level node has no other parent."
+            )
+    unknown = [name for name in mentioned if name not in parents]
+    if top and unknown:
+        close = difflib.get_close_matches(unknown[0], list(parents), n=3)
+        raise ValueError(
+            f"The unknown parent {unknown[0]!r} is neither {root!r} nor the child of any edge."
+            + (f" Close names: {close}." if close else "")
+            + f" Add the edge {root!r} -> {unknown[0]!r} or correct the name."
+        )
+    if not top:
+        parents = {name: parents.get(name, []) for name in mentioned}
+    return parents, not top
+
+
+def parents_from_paths(paths, separator):
+    """
+    The nodes of root-to-node paths: every prefix is one.
+
+    Returns:
+        `tuple[dict[str, list[str]], dict[str, str]]`: the parents (none or one) and the text of each node, by name.
+
+    Raises:
+        `ValueError`: an empty segment, or one that holds the separator. `TypeError`: a segment that is no string.
+    """
+    parents, texts = {}, {}
+    for path in paths:
+        segments = path.split(separator) if isinstance(path, str) else list(path)
+        for segment in segments:
+            if not isinstance(segment, str):
+                raise TypeError(f"The path {path!r} has the segment {segment!r}; segments are strings.")
+        segments = [segment.strip() for segment in segments]
+        if not segments or any(not s for s in segments):
+            raise ValueError(f"The path {path!r} has an empty name as a segment. Write it like 'sport{separator}football'.")
+        if any(separator in s for s in segments):
+            raise ValueError(f"A segment of the path {path!r} holds the separator {separator!r}; choose another separator.")
+        for depth in range(1, len(segments) + 1):
+            name = separator.join(segments[:depth])
+            if name not in parents:
+                parents[name] = [] if depth == 1 else [separator.join(segments[: depth - 1])]
+                texts[name] = segments[depth - 1]
+    return parents, texts
 
 
 def edges_from_nested(nested):
@@ -50,7 +162,7 @@ def edges_from_nested(nested):
             items = [pair for part in value for pair in (part.items() if isinstance(part, dict) else [(part, None)])]
         else:
             items = [(value, None)]
-        for name, below in items:
+        for name, _ in items:
             if not isinstance(name, str):
                 raise TypeError(f"The nested taxonomy holds {name!r} under {'/'.join(path) or 'the root'!r}; names are strings.")
             yield parent, name, (*path, name)
@@ -90,5 +202,48 @@ def networkx_from_hierarchy(hierarchy):
     graph = networkx.DiGraph()
     for i, name in enumerate(hierarchy.names):
         graph.add_node(name, level=int(hierarchy.levels[i]), is_label=i < hierarchy.num_labels, text=hierarchy.texts[i])
+        if hierarchy.descriptions is not None:
+            graph.nodes[name]["description"] = hierarchy.descriptions[i]
     graph.add_edges_from((hierarchy.names[p], name) for name, row in zip(hierarchy.names, hierarchy.parents) for p in row)
     return graph
+
+
+def hierarchy_statistics(hierarchy):
+    """Counts of a hierarchy, see [`LabelHierarchy.statistics`]."""
+    levels = range(1, hierarchy.num_levels + 1)
+    level_of_label = hierarchy.levels[: hierarchy.num_labels]
+    return {
+        "num_labels": hierarchy.num_labels,
+        "num_nodes": hierarchy.num_nodes,
+        "num_edges": len(hierarchy.edges),
+        "num_levels": hierarchy.num_levels,
+        "labels_per_level": [int((level_of_label == level).sum()) for level in levels],
+        "nodes_per_level": [int((hierarchy.levels == level).sum()) for level in levels],
+        "num_leaves": len(hierarchy.leaves),
+        "num_top_nodes": len(hierarchy.top_nodes),
+        "num_isolated": sum(not hierarchy.children[i] for i in hierarchy.top_nodes),
+        "num_multiple_parents": sum(len(row) > 1 for row in hierarchy.parents),
+        "max_children": max(len(row) for row in [*hierarchy.children, hierarchy.top_nodes]),
+        "is_tree": hierarchy.is_tree,
+    }
+
+
+def tree_text(hierarchy, max_nodes):
+    """The hierarchy as indented lines, see [`LabelHierarchy.tree`]."""
+    lines, opened = [], set()
+    stack = [(i, "", False, True) for i in reversed(hierarchy.top_nodes)]
+    while stack and len(lines) < max_nodes:
+        node, indent, last, top = stack.pop()
+        text = hierarchy.texts[node] if hierarchy.is_tree else hierarchy.names[node]
+        text = text if node < hierarchy.num_labels else f"[{text}]"
+        again = node in opened and bool(hierarchy.children[node])
+        lines.append((text if top else indent + ("└── " if last else "├── ") + text) + (" ..." if again else ""))
+        if not again:
+            opened.add(node)
+            below = indent if top else indent + ("    " if last else "│   ")
+            row = hierarchy.children[node]
+            stack.extend((child, below, child == row[-1], False) for child in reversed(row))
+    hidden = hierarchy.num_nodes - len(opened)
+    if stack and hidden > 0:
+        lines.append(f"... and {hidden} more nodes")
+    return "\n".join(lines)

@@ -21,22 +21,35 @@ def as_csr(label_sets, num_ids):
 
     Raises:
         `ValueError`: an id is out of range (the set and the id are named), or `indptr` does not describe `indices`.
+        `TypeError`: ids that are no whole numbers.
     """
     is_csr = isinstance(label_sets, tuple) and len(label_sets) == 2 and all(isinstance(x, np.ndarray) for x in label_sets)
     if is_csr:
-        indptr, indices = (np.asarray(x, dtype=np.int64) for x in label_sets)
+        indptr, indices = label_sets
+        _check_whole_numbers(indices)
+        indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or np.any(np.diff(indptr) < 0):
             raise ValueError("Label sets given as (indptr, indices) need indptr to rise from 0 to len(indices).")
     else:
+        label_sets = list(label_sets)  # read twice below
         lengths = np.fromiter((len(row) for row in label_sets), dtype=np.int64)
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        flat = [label for row in label_sets for label in row]
-        indices = np.asarray(flat, dtype=np.int64) if flat else np.zeros(0, dtype=np.int64)
+        indices = np.asarray([label for row in label_sets for label in row])
+        _check_whole_numbers(indices)
+        indices = indices.astype(np.int64)
     wrong = np.flatnonzero((indices < 0) | (indices >= num_ids))
     if len(wrong):
         row = int(np.searchsorted(indptr, wrong[0], side="right")) - 1
         raise ValueError(f"Label set {row} holds the id {indices[wrong[0]]}; label ids are 0 to {num_ids - 1}.")
     return indptr, indices, is_csr
+
+
+def _check_whole_numbers(ids):
+    if len(ids) and ids.dtype.kind not in "iu":
+        raise TypeError(
+            f"Label sets hold values such as {ids[0].item()!r}; they are rows of label ids, whole numbers (names become ids by "
+            "`hierarchy.encode`)."
+        )
 
 
 def from_csr(indptr, indices, is_csr):
@@ -65,6 +78,12 @@ def from_keys(keys, num_sets, num_ids):
     rows = keys // num_ids
     indptr = np.searchsorted(rows, np.arange(num_sets + 1, dtype=np.int64)).astype(np.int64)
     return indptr, keys - rows * num_ids
+
+
+def sorted_unique(keys):
+    """Sorted keys, each once. (`np.unique` hashes integers, which is many times slower than sorting them.)"""
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def contains(sorted_keys, keys):

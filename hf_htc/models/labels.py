@@ -6,7 +6,7 @@ Legend: `B` documents, `N` labels, `K` label ids in a row, `E` edges of the hier
 import numpy as np
 import torch
 
-from .label_sets import as_csr, contains, row_ids
+from .label_sets import as_csr, contains, row_ids, sorted_unique
 
 
 def label_statistics(train_labels, hierarchy):
@@ -22,7 +22,7 @@ def label_statistics(train_labels, hierarchy):
     num_documents, num_labels = len(indptr) - 1, hierarchy.num_labels
     if num_documents == 0:
         raise ValueError("`train_labels` has no documents.")
-    keys = np.unique(row_ids(indptr) * num_labels + indices)
+    keys = sorted_unique(row_ids(indptr) * num_labels + indices)
     counts = np.bincount(keys % num_labels, minlength=num_labels)
     edge_counts = np.zeros(len(hierarchy.edges), dtype=np.int64)
     # Per child label: its documents, then which of them carry the parent too.
@@ -64,7 +64,9 @@ def multi_hot(labels, num_labels):
         `TypeError`: another type.
     """
     if not isinstance(labels, torch.Tensor):
-        raise TypeError(f"`labels` is a {type(labels).__name__}; give a tensor: float multi-hot (B, N) or integer label ids padded with -100.")
+        raise TypeError(
+            f"`labels` is a {type(labels).__name__}; give a tensor: float multi-hot (B, N) or integer label ids padded with -100."
+        )
     check = not torch.compiler.is_compiling()
     if labels.is_floating_point() or labels.dtype == torch.bool:
         if labels.dim() != 2 or labels.shape[1] != num_labels:
@@ -75,7 +77,9 @@ def multi_hot(labels, num_labels):
         return targets
     ids = labels.unsqueeze(1) if labels.dim() == 1 else labels
     if ids.dim() != 2:
-        raise ValueError(f"Integer `labels` have the shape {tuple(labels.shape)}; expected (B, K) label ids padded with -100, or (B,).")
+        raise ValueError(
+            f"Integer `labels` have the shape {tuple(labels.shape)}; expected (B, K) label ids padded with -100, or (B,)."
+        )
     real = ids != -100
     safe = torch.where(real, ids, 0).long()
     if check and ids.numel():
@@ -83,7 +87,11 @@ def multi_hot(labels, num_labels):
         ordered = torch.where(real, ids, -100).sort(dim=1).values
         repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != -100)
         if bool(outside.any() | repeated.any()):
-            what = f"the id {int(ids[outside][0])}" if bool(outside.any()) else f"the id {int(ordered[:, 1:][repeated][0])} twice in a row"
+            what = (
+                f"the id {int(ids[outside][0])}"
+                if bool(outside.any())
+                else f"the id {int(ordered[:, 1:][repeated][0])} twice in a row"
+            )
             raise ValueError(
                 f"Integer `labels` are label ids in [0, {num_labels}), each once a row, padded with -100; got {what}. "
                 "Multi-hot must be float: pass `labels.float()`."

@@ -70,7 +70,9 @@ class FlatForHierarchicalTextClassification(HTCPreTrainedModel):
         Returns:
             [`HTCOutput`]
         """
-        encoded, text = self.encode(input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states)
+        encoded, text = self.encode(
+            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
+        )
         logits = at_least_float32(self.classifier(text))  # (B, N)
         losses = {} if labels is None else {"bce": multi_label_bce(logits, self.label_targets(labels))}
         return self.output(logits, losses, encoded, return_dict)

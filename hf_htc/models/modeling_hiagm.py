@@ -23,7 +23,11 @@ class HiAGMClassifier(HTCModule):
 
     def __init__(self, config):
         super().__init__()
-        self.num_labels, self.num_nodes, self.node_dim = config.num_labels, config.num_hierarchy_nodes(), config.node_dim
+        self.num_labels, self.num_nodes, self.node_dim = (
+            config.num_labels,
+            config.num_hierarchy_nodes(),
+            config.node_dim,
+        )
         self.config = config
         self.transformation = nn.Linear(config.text_config.hidden_size, self.num_nodes * self.node_dim)
         self.transformation_dropout = nn.Dropout(config.transformation_dropout)
@@ -104,7 +108,9 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
         Returns:
             [`HTCOutput`] with `losses` `bce` and `recursive_regularization`.
         """
-        encoded, text = self.encode(input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states)
+        encoded, text = self.encode(
+            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
+        )
         logits = at_least_float32(self.classifier(text))  # (B, N)
         losses = {}
         if labels is not None:

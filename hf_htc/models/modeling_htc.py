@@ -89,7 +89,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             config.pooling = default_pooling(config.text_config)
         self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")
         if config.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
-            raise ValueError(f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'.")
+            raise ValueError(
+                f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'."
+            )
         self._note_max_text_length()
         self.text_dropout = nn.Dropout(config.text_dropout)
 
@@ -97,7 +99,15 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     @classmethod
     def from_text_encoder(
-        cls, name_or_path, hierarchy, tokenizer=None, train_labels=None, dtype=torch.float32, attn_implementation=None, hub_kwargs=None, **config
+        cls,
+        name_or_path,
+        hierarchy,
+        tokenizer=None,
+        train_labels=None,
+        dtype=torch.float32,
+        attn_implementation=None,
+        hub_kwargs=None,
+        **config,
     ):
         """
         A model on a pretrained text encoder, with a new classifier.
@@ -187,7 +197,15 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     # ------------------------------------------------------------------ forward pieces
 
-    def encode(self, input_ids=None, attention_mask=None, token_type_ids=None, inputs_embeds=None, output_attentions=None, output_hidden_states=None):
+    def encode(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        token_type_ids=None,
+        inputs_embeds=None,
+        output_attentions=None,
+        output_hidden_states=None,
+    ):
         """
         Runs the text encoder on left-aligned tokens.
 
@@ -208,7 +226,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             )
         if attention_mask is None:
             attention_mask = torch.ones(source.shape[:2], dtype=torch.long, device=source.device)
-        attention_mask, input_ids, inputs_embeds, token_type_ids = left_align(attention_mask, input_ids, inputs_embeds, token_type_ids)
+        attention_mask, input_ids, inputs_embeds, token_type_ids = left_align(
+            attention_mask, input_ids, inputs_embeds, token_type_ids
+        )
         extra = {}
         if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
             extra["token_type_ids"] = token_type_ids
@@ -260,14 +280,19 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             files = sorted(Path(folder).iterdir(), key=lambda f: (f.name == "config.json", not _is_weights(f.name), f.name))
             new_weights = {f.name for f in files if _is_weights(f.name)}
             for file in files:
-                os.replace(file, target / file.name) if file.is_file() else shutil.copytree(file, target / file.name, dirs_exist_ok=True)
+                os.replace(file, target / file.name) if file.is_file() else shutil.copytree(
+                    file, target / file.name, dirs_exist_ok=True
+                )
         if new_weights:
             for stale in target.iterdir():  # e.g. shards of an earlier, larger checkpoint, which would be loaded first
                 if stale.name.startswith("model") and _is_weights(stale.name) and stale.name not in new_weights:
                     stale.unlink()
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", target.name)
-            self.push_to_hub(repo_id, **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")})
+            self.push_to_hub(
+                repo_id,
+                **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")},
+            )
 
     def _clean_names(self):
         """Blanks local paths in the config: a published file must not tell where it was made."""

@@ -101,7 +101,9 @@ class PredictionMixin:
         finally:
             self.train(was_training)
         if num_cut:
-            logger.warning(f"{num_cut} of {len(texts)} texts are longer than {self.config.max_text_length} tokens and were cut there.")
+            logger.warning(
+                f"{num_cut} of {len(texts)} texts are longer than {self.config.max_text_length} tokens and were cut there."
+            )
 
     def decision_boundary(self, threshold=None):
         """The logit from which a label is predicted, a `float` or a tensor of shape `(N,)`: the log-odds of `threshold`, of

@@ -62,7 +62,11 @@ class HierarchyGCN(HTCModule):
         num_nodes, dim = config.num_hierarchy_nodes(), config.node_dim
         num_edges = 0 if config.hierarchy is None else sum(len(row) for row in config.hierarchy["parents"])
         for direction in ("up", "down"):
-            setattr(self, f"weight_{direction}", nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights))
+            setattr(
+                self,
+                f"weight_{direction}",
+                nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights),
+            )
             setattr(self, f"bias_{direction}", nn.Parameter(torch.empty(num_nodes, dim)))
             setattr(self, f"gate_weight_{direction}", nn.Parameter(torch.empty(dim)))
             setattr(self, f"gate_bias_{direction}", nn.Parameter(torch.empty(num_nodes)))

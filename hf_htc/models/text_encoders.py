@@ -60,7 +60,11 @@ def default_pooling(text_config, name_or_path=None, **hub_kwargs):
         if file is not None:
             with open(file, encoding="utf-8") as stream:
                 said = json.load(stream)
-            modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+            modes = {
+                "pooling_mode_mean_tokens": "mean",
+                "pooling_mode_cls_token": "cls",
+                "pooling_mode_lasttoken": "last",
+            }
             for key, pooling in modes.items():
                 if said.get(key):
                     return pooling
@@ -73,7 +77,10 @@ def default_pooling(text_config, name_or_path=None, **hub_kwargs):
 
 def is_decoder_only(text_config):
     """Whether the encoder reads from left to right, so that only the last token has seen the whole text."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
 
     kind = text_config.model_type
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -84,7 +91,11 @@ def max_positions(encoder):
 
     RoBERTa-like encoders count positions from the padding id on, BART- and OPT-like ones leave two rows free."""
     for name, module in encoder.named_modules():
-        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in ("position_embeddings", "wpe", "embed_positions"):
+        if isinstance(module, nn.Embedding) and name.rsplit(".", 1)[-1] in (
+            "position_embeddings",
+            "wpe",
+            "embed_positions",
+        ):
             offset = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
             return module.num_embeddings - offset
     return None

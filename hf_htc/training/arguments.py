@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 
@@ -22,14 +23,19 @@ class HTCTrainingArguments(TrainingArguments):
         `ValueError`: `label_smoothing_factor > 0`: the Trainer would smooth over classes that exclude each other.
     """
 
-    learning_rate: float | None = field(default=None, metadata={"help": "Learning rate of the text encoder; the method's recommendation by default."})
+    learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the text encoder; the method's recommendation by default."}
+    )
     classifier_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of everything but the text encoder; the method's recommendation by default."}
+        default=None,
+        metadata={"help": "Learning rate of everything but the text encoder; the method's recommendation by default."},
     )
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents a step and device in training."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents a step and device in evaluation."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Linear warm-up: steps, or a share of all steps below 1."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate on validation data: 'no', 'steps' or 'epoch'."})
+    eval_strategy: str = field(
+        default="epoch", metadata={"help": "When to evaluate on validation data: 'no', 'steps' or 'epoch'."}
+    )
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: 'no', 'steps', 'epoch' or 'best'."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of the best validation score."})
@@ -45,3 +51,5 @@ class HTCTrainingArguments(TrainingArguments):
                 "Leave it at 0 for hierarchical labels."
             )
         super().__post_init__()
+        if not torch.cuda.is_available():
+            self.dataloader_pin_memory = False

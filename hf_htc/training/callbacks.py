@@ -36,7 +36,9 @@ class EitherMetricEarlyStopping(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, **kwargs):
         missing = [name for name in self.metrics if f"eval_{name}" not in metrics]
         if missing:
-            raise ValueError(f"Early stopping watches {missing[0]!r}, which the evaluation does not give; it gives {sorted(metrics)}.")
+            raise ValueError(
+                f"Early stopping watches {missing[0]!r}, which the evaluation does not give; it gives {sorted(metrics)}."
+            )
         self._count(metrics)
         if self.waited >= self.patience:
             logger.warning(f"None of {', '.join(self.metrics)} improved in {self.waited} evaluations; training stops.")

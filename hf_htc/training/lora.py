@@ -1,4 +1,4 @@
-"""Low-rank adapters: which layers of any text encoder they go to, training and loading."""
+"""Low-rank adapters: which layers of any text encoder they go to."""
 
 from torch import nn
 
@@ -20,22 +20,12 @@ def add_lora(model, rank=16):
         raise ValueError(f"`rank` is {rank}; the rank of an adapter is at least 1.")
     targets = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.startswith("model.")]
     if not targets:
-        raise ValueError(f"The {model.config.text_config.model_type} encoder has no linear layers for LoRA; train without `--lora`.")
-    wrapped = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=targets))
+        raise ValueError(
+            f"The {model.config.text_config.model_type} encoder has no linear layers for LoRA; train without `--lora`."
+        )
+    wrapped = get_peft_model(
+        model, LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=targets)
+    )
     # Gradients must reach the first adapter also when the encoder's activations are checkpointed.
     model.enable_input_require_grads()
     return wrapped
-
-
-def load_adapter(name_or_path, base=None):
-    """
-    A model with its adapter merged.
-
-    Args:
-        name_or_path (`str`): Folder or Hub id of the adapter.
-        base ([`HTCPreTrainedModel`], *optional*): The model it was trained on; by default the one it names.
-    """
-    from peft import AutoPeftModelForSequenceClassification, PeftModel
-
-    wrapped = AutoPeftModelForSequenceClassification.from_pretrained(name_or_path) if base is None else PeftModel.from_pretrained(base, name_or_path)
-    return wrapped.merge_and_unload()

@@ -68,7 +68,10 @@ def build_trainer(
         train_dataset = check_is_split(train_dataset, "train_dataset")
         if base.config.label_counts is None and "labels" in train_dataset.column_names:
             base.set_label_statistics(label_csr(train_dataset))
-    prepared = [_prepared(dataset, name, tokenizer, base) for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset"))]
+    prepared = [
+        _prepared(dataset, name, tokenizer, base)
+        for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset"))
+    ]
     if prepared[1] is None and getattr(args, "eval_strategy", "no") != "no":
         logger.warning("No validation data: nothing is evaluated, and the last checkpoint is kept instead of the best.")
         args.eval_strategy, args.load_best_model_at_end = "no", False
@@ -115,7 +118,9 @@ def _fill_learning_rates(args, config):
 def _optimizer(args, model):
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     if not inspect.isclass(optimizer_class) or {"params", "model", "optimizer_dict"} & set(optimizer_kwargs):
-        raise ValueError(f"`optim={args.optim}` makes its own parameter groups; set `classifier_learning_rate` to None or take another optimizer.")
+        raise ValueError(
+            f"`optim={args.optim}` makes its own parameter groups; set `classifier_learning_rate` to None or take another optimizer."
+        )
     return ClassifierGroupOptimizer, {
         "optimizer_class": optimizer_class,
         "optimizer_kwargs": optimizer_kwargs,

@@ -340,3 +340,60 @@ def test_a_second_load_is_equal_and_closure_is_measured(tmp_path, taxonomy, cach
     assert len(third.dataset["train"]) == 2
     assert label_closure(first.dataset, first.hierarchy) == "closed"
     assert label_closure([[first.hierarchy.id("football")]], first.hierarchy) == "as_given"
+
+
+# ---------------------------------------------------------------- Hub
+
+
+def test_hub_repository_without_configs_is_read_as_a_folder(tmp_path, monkeypatch, cache_dir):
+    from fnmatch import fnmatch
+
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from hf_htc.data import sources
+
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "train.parquet")
+    for name in ("taxonomy.tsv", "a.tsv", "b.tsv"):
+        (tmp_path / name).write_text(EDGES)
+    calls = []
+
+    def no_readme(repo_id, name, **hub):
+        calls.append((repo_id, name, hub["repo_type"], hub["revision"], hub["token"]))
+        raise EntryNotFoundError("404")
+
+    def snapshot(repo_id, allow_patterns, **hub):
+        assert repo_id == "someone/data" and hub == {"repo_type": "dataset", "revision": "v1", "token": "t"}
+        for name in ("train.parquet", "data/dev-00000-of-00001.parquet", "taxonomy.tsv", "a.tsv", "test.jsonl"):
+            assert any(fnmatch(name, pattern) for pattern in allow_patterns), name
+        assert not any(fnmatch("model.safetensors", pattern) for pattern in allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(sources, "hf_hub_download", no_readme)
+    monkeypatch.setattr(sources, "snapshot_download", snapshot)
+    options = {"revision": "v1", "token": "t", "cache_dir": cache_dir, "validation_fraction": 0}
+    loaded = load_htc_dataset("someone/data", **options)
+    assert names(loaded) == EXPECTED and loaded.hierarchy.num_labels == 7
+    assert calls == [("someone/data", "README.md", "dataset", "v1", "t")]
+
+
+def test_hub_repository_with_configs_goes_through_datasets(tmp_path, monkeypatch):
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from hf_htc.data import sources
+
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: one\n---\n")
+    (tmp_path / "taxonomy.tsv").write_text(EDGES)
+
+    def download(repo_id, name, **hub):
+        if not (tmp_path / name).exists():
+            raise EntryNotFoundError("404")
+        return str(tmp_path / name)
+
+    def load(repo_id, **options):
+        assert repo_id == "someone/data" and options["name"] == "one" and options["revision"] is None
+        return datasets.DatasetDict(dev=datasets.Dataset.from_list(ROWS))
+
+    monkeypatch.setattr(sources, "hf_hub_download", download)
+    monkeypatch.setattr(sources, "load_dataset", load)
+    loaded = load_htc_dataset("someone/data", config_name="one")
+    assert names(loaded, "validation") == EXPECTED and loaded.hierarchy.num_labels == 7

@@ -1,0 +1,281 @@
+"""Scores of a model over a data set, and prediction files that survive an interruption."""
+
+import json
+import re
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny_models import make_label_sets, make_model, make_texts
+
+from hf_htc import LabelHierarchy
+from hf_htc.evaluation.predictions import check_same_labels, evaluate_model, predict_batches, predict_file, write_records
+from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+
+
+KEYS = ["id", "labels", "scores", "paths", "top_k", "closure", "checkpoint"]
+
+
+@pytest.fixture
+def model(tree):
+    model = make_model("flat", tree)
+    assert model.config.label_closure == "closed"
+    return model
+
+
+@pytest.fixture
+def dataset(tree):
+    return Dataset.from_dict({"text": make_texts(23), "labels": make_label_sets(tree, 23, seed=3)})
+
+
+class TestEvaluateModel:
+    @pytest.mark.parametrize("options", [{}, {"closure": "none"}, {"closure": "prune"}, {"threshold": 0.3}, {"batch_size": 4}])
+    def test_equals_predict_and_scorer(self, model, tokenizer, dataset, tree, options):
+        result = evaluate_model(model, tokenizer, dataset, **options)
+        closure = options.get("closure", "up")
+        predicted = model.predict(dataset["text"], tokenizer, closure=closure, threshold=options.get("threshold"))
+        scorer = HierarchicalScorer(tree.parents, tree.num_labels, closure=closure)
+        scorer.add(tree.encode(p["labels"] for p in predicted), dataset["labels"])
+        assert result.scores == scorer.compute()
+        assert result.scorer.compute() == result.scores
+        assert result.scores["closure"] == closure
+        assert 0 < result.scores["micro_f1"] < 1
+        assert [record["labels"] for record in result.records] == [p["labels"] for p in predicted]
+        assert [record["paths"] for record in result.records] == [p["paths"] for p in predicted]
+
+    def test_records(self, model, tokenizer, dataset, tree):
+        records = evaluate_model(model, tokenizer, dataset, top_k=3, checkpoint="flat-tiny").records
+        assert [list(record) for record in records] == [KEYS] * len(dataset)
+        assert [record["id"] for record in records] == list(range(len(dataset)))
+        with torch.no_grad():
+            for record, text in zip(records, dataset["text"]):
+                assert (record["closure"], record["checkpoint"]) == ("up", "flat-tiny")
+                scores = torch.sigmoid(model(**tokenizer([text], return_tensors="pt")).logits[0])
+                best = scores.topk(3)
+                assert [name for name, _ in record["top_k"]] == [tree.names[i] for i in best.indices]
+                assert [score for _, score in record["top_k"]] == pytest.approx(best.values.tolist(), abs=2e-6)
+                own = [scores[tree.id(name)].item() for name in record["labels"]]
+                assert record["scores"] == pytest.approx(own, abs=2e-6)
+                assert record["scores"] == sorted(record["scores"], reverse=True)
+        assert json.loads(json.dumps(records)) == records
+
+    def test_own_ids_and_more_labels_than_top_k_asks(self, model, tokenizer, dataset, tree):
+        dataset = dataset.add_column("id", [f"doc {i}" for i in range(len(dataset))])
+        records = evaluate_model(model, tokenizer, dataset, top_k=1000).records
+        assert [record["id"] for record in records] == list(dataset["id"])
+        assert {len(record["top_k"]) for record in records} == {tree.num_labels}
+
+    def test_thresholds_of_the_checkpoint(self, model, tokenizer, dataset):
+        by_default = evaluate_model(model, tokenizer, dataset)
+        low = evaluate_model(model, tokenizer, dataset, threshold=0.2)
+        model.config.thresholds = 0.2
+        assert evaluate_model(model, tokenizer, dataset).scores == low.scores != by_default.scores
+
+    def test_as_given_model_is_scored_as_it_is(self, tree, tokenizer, dataset):
+        model = make_model("flat", tree, statistics=False)
+        assert evaluate_model(model, tokenizer, dataset).scores["closure"] == "none"
+
+    def test_model_keeps_its_mode(self, model, tokenizer, dataset):
+        model.train()
+        first = evaluate_model(model, tokenizer, dataset).scores
+        assert model.training
+        assert evaluate_model(model, tokenizer, dataset).scores == first  # no dropout
+
+    def test_other_labels(self, model, tokenizer, dataset, tree, dag):
+        evaluate_model(model, tokenizer, dataset, hierarchy=tree)
+        with pytest.raises(
+            ValueError, match=rf"other labels than the data \({tree.num_labels} and {dag.num_labels}\): 'bank' only in the data"
+        ):
+            evaluate_model(model, tokenizer, dataset, hierarchy=dag)
+        fewer = LabelHierarchy.from_edges(tree.to_edges()[:1])
+        with pytest.raises(ValueError, match=rf"\({tree.num_labels} and 1\): 'politics' only in the checkpoint"):
+            check_same_labels(tree, fewer)
+        with pytest.raises(ValueError, match="differently: id 0 is 'sport' and 'weather'"):
+            check_same_labels(tree, tree.with_labels(tree.names[::-1]))
+
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"threshold": 1.5}, r"threshold 1.5 is out of range; thresholds are numbers in \[0, 1\]"),
+            ({"closure": "down"}, "`closure` is 'down'; allowed are 'none', 'up', 'prune'"),
+        ],
+    )
+    def test_errors(self, model, tokenizer, dataset, options, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate_model(model, tokenizer, dataset, **options)
+
+    def test_empty_text(self, model, tokenizer, dataset):
+        texts = [*dataset["text"][:5], " ", *dataset["text"][6:]]
+        with pytest.raises(ValueError, match="Text 5 is empty"):
+            evaluate_model(model, tokenizer, dataset.remove_columns("text").add_column("text", texts))
+
+
+def test_batches_come_longest_first_and_cover_all(model, tokenizer):
+    texts = make_texts(11)
+    rows = [rows for rows, _ in predict_batches(model, tokenizer, texts, "up", None, 3, 4)]
+    assert [len(batch) for batch in rows] == [4, 4, 3]
+    flat = [row for batch in rows for row in batch]
+    assert sorted(flat) == list(range(11))
+    assert [len(texts[row]) for row in flat] == sorted(map(len, texts), reverse=True)
+
+
+def test_write_records(tmp_path):
+    records = [{"id": 1, "labels": ["Käse"]}, {"id": 2, "labels": []}]
+    write_records(records, tmp_path / "new" / "p.jsonl")
+    content = (tmp_path / "new" / "p.jsonl").read_text(encoding="utf-8")
+    assert "Käse" in content
+    assert [json.loads(line) for line in content.splitlines()] == records
+    with pytest.raises(TypeError):
+        write_records([{"id": object()}], tmp_path / "new" / "p.jsonl")
+    assert (tmp_path / "new" / "p.jsonl").read_text(encoding="utf-8") == content
+
+
+class TestPredictFile:
+    @pytest.fixture
+    def texts(self):
+        return make_texts(30, seed=5)
+
+    @pytest.fixture
+    def source(self, tmp_path, texts):
+        """Thirty documents with ids that JSON does not escape, and an empty line among them."""
+        lines = [json.dumps({"id": f"doc\u2028{i}", "text": text}, ensure_ascii=False) for i, text in enumerate(texts)]
+        path = tmp_path / "in.jsonl"
+        path.write_text("\n".join([*lines[:7], "", *lines[7:]]), encoding="utf-8")
+        return path
+
+    def run(self, model, tokenizer, source, output, **options):
+        return predict_file(
+            model, tokenizer, source, output, **{"chunk_size": 8, "batch_size": 3, "checkpoint": "tiny", **options}
+        )
+
+    def test_order_ids_and_predictions(self, model, tokenizer, source, texts, tmp_path):
+        assert self.run(model, tokenizer, source, tmp_path / "new" / "out.jsonl") == (30, 0)
+        lines = (tmp_path / "new" / "out.jsonl").read_text(encoding="utf-8").split("\n")
+        assert lines.pop() == ""
+        records = [json.loads(line) for line in lines]
+        assert [list(record) for record in records] == [KEYS] * 30
+        assert [record["id"] for record in records] == [f"doc\u2028{i}" for i in range(30)]
+        for record, prediction in zip(records, model.predict(texts, tokenizer)):
+            assert record["labels"] == prediction["labels"]
+            assert record["scores"] == pytest.approx(prediction["scores"], abs=2e-6)
+            assert (record["closure"], record["checkpoint"]) == ("up", "tiny")
+
+    def test_documents_without_ids_are_numbered(self, model, tokenizer, tmp_path, texts):
+        path = tmp_path / "in.jsonl"
+        path.write_text("\ufeff" + "\n\n".join(json.dumps({"body": text}) for text in texts[:10]), encoding="utf-8")
+        assert self.run(model, tokenizer, path, tmp_path / "out.jsonl", text_column="body") == (10, 0)
+        records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [record["id"] for record in records] == list(range(10))
+
+    @pytest.mark.parametrize("cut", [0, 1, 0.2, 0.5, 0.77, 0.999])
+    def test_resumed_is_byte_identical(self, model, tokenizer, source, tmp_path, cut):
+        whole, resumed = tmp_path / "whole.jsonl", tmp_path / "resumed.jsonl"
+        self.run(model, tokenizer, source, whole)
+        content = whole.read_bytes()
+        resumed.write_bytes(content[: cut if isinstance(cut, int) else int(cut * len(content))])
+        kept = resumed.read_bytes().count(b"\n") // 8 * 8
+        assert self.run(model, tokenizer, source, resumed) == (30 - kept, kept)
+        assert resumed.read_bytes() == content
+
+    def test_interrupted_while_predicting(self, model, tokenizer, source, tmp_path, monkeypatch):
+        whole, resumed = tmp_path / "whole.jsonl", tmp_path / "resumed.jsonl"
+        self.run(model, tokenizer, source, whole)
+        forward, calls = type(model).forward, []
+
+        def failing(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return forward(self, *args, **kwargs)
+
+        monkeypatch.setattr(type(model), "forward", failing)
+        with pytest.raises(KeyboardInterrupt):
+            self.run(model, tokenizer, source, resumed)
+        assert resumed.read_bytes() == b"".join(whole.read_bytes().splitlines(True)[:8])  # the first chunk is three batches
+        assert self.run(model, tokenizer, source, resumed) == (22, 8)
+        assert resumed.read_bytes() == whole.read_bytes()
+
+    def test_finished_runs_do_nothing(self, model, tokenizer, source, tmp_path, monkeypatch):
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output)
+        content = output.read_bytes()
+        monkeypatch.setattr(type(model), "forward", None)
+        assert self.run(model, tokenizer, source, output) == (0, 30)
+        assert output.read_bytes() == content
+
+    def test_a_grown_input_is_finished(self, model, tokenizer, source, tmp_path):
+        output, short = tmp_path / "out.jsonl", tmp_path / "short.jsonl"
+        short.write_text(
+            "".join(source.read_text(encoding="utf-8").split("\n", 11)[i] + "\n" for i in range(11)), encoding="utf-8"
+        )
+        assert self.run(model, tokenizer, short, output) == (10, 0)
+        assert self.run(model, tokenizer, source, output) == (22, 8)  # the half-full chunk is done again
+        self.run(model, tokenizer, source, tmp_path / "whole.jsonl")
+        assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (lambda lines: lines[1:], "made from another input: its line 1 has the id 'doc\u20280'"),
+            (lambda lines: lines[:20], "made from another input: its line 21 has the id 'doc\u202820'"),
+        ],
+        ids=["first document gone", "shorter input"],
+    )
+    def test_other_input(self, model, tokenizer, source, tmp_path, change, message):
+        output, other = tmp_path / "out.jsonl", tmp_path / "other.jsonl"
+        self.run(model, tokenizer, source, output)
+        content = output.read_bytes()
+        lines = [line for line in source.read_text(encoding="utf-8").split("\n") if line]
+        other.write_text("\n".join(change(lines)), encoding="utf-8")
+        with pytest.raises(ValueError, match=message.encode("unicode_escape").decode().replace("\\", "\\\\")):
+            self.run(model, tokenizer, other, output)
+        assert output.read_bytes() == content
+
+    @pytest.mark.parametrize("options, what", [({"checkpoint": "another"}, "checkpoint"), ({"closure": "none"}, "closure")])
+    def test_other_settings(self, model, tokenizer, source, tmp_path, options, what):
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output)
+        with pytest.raises(ValueError, match=f"'out.jsonl' was made with another {what}: its line 1 has .*Remove it"):
+            self.run(model, tokenizer, source, output, **options)
+
+    @pytest.mark.parametrize("content", ["no JSON\n", "3\n", '{"id": "doc"}\n', b"\xff\xfe\n"])
+    def test_output_that_holds_something_else(self, model, tokenizer, source, tmp_path, content):
+        output = tmp_path / "out.jsonl"
+        output.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(ValueError, match="Line 1 of the output file 'out.jsonl' is no prediction record. Remove"):
+            self.run(model, tokenizer, source, output)
+
+    def test_output_over_the_input(self, model, tokenizer, source):
+        content = source.read_bytes()
+        with pytest.raises(ValueError, match="Line 1 of the output file 'in.jsonl' is no prediction record"):
+            self.run(model, tokenizer, source, source)
+        assert source.read_bytes() == content
+
+    @pytest.mark.parametrize(
+        "line, error, message",
+        [
+            ('{"text": "a"', ValueError, "Line 11 of 'in.jsonl' is not valid JSON: "),
+            (
+                '{"id": 3, "txt": "a"}',
+                ValueError,
+                r"Line 11 of 'in.jsonl' has no column 'text'; it has \['id', 'txt'\]. Pass `--text_column`",
+            ),
+            ("[1]", ValueError, "Line 11 of 'in.jsonl' has no column 'text'; it has list"),
+            ('{"text": " "}', ValueError, "Line 11 of 'in.jsonl': the text is empty"),
+            ('{"text": null}', TypeError, "Line 11 of 'in.jsonl': the text is a NoneType"),
+        ],
+    )
+    def test_bad_lines(self, model, tokenizer, source, tmp_path, line, error, message):
+        lines = source.read_text(encoding="utf-8").split("\n")
+        source.write_text("\n".join([*lines[:10], line, *lines[10:]]), encoding="utf-8")
+        with pytest.raises(error, match=message):
+            self.run(model, tokenizer, source, tmp_path / "out.jsonl")
+        # The chunk before it is written; with the line mended, the run goes on behind it.
+        assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 8
+        source.write_text("\n".join(lines), encoding="utf-8")
+        assert self.run(model, tokenizer, source, tmp_path / "out.jsonl") == (22, 8)
+
+    def test_missing_file(self, model, tokenizer, tmp_path):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"no input file {str(tmp_path / 'none.jsonl')!r}")):
+            self.run(model, tokenizer, tmp_path / "none.jsonl", tmp_path / "out.jsonl")
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,24 @@
+"""A learnable little data set: each label has words of its own."""
+
+import torch
+from datasets import Dataset
+from tiny_models import WORDS, make_label_sets, make_tree
+
+
+def make_dataset(num_documents=48, seed=0, hierarchy=None):
+    hierarchy = hierarchy or make_tree()
+    generator = torch.Generator().manual_seed(seed)
+    sets = make_label_sets(hierarchy, num_documents, seed=seed)
+    texts = []
+    for row in sets:
+        words = [WORDS[(3 * label + k) % len(WORDS)] for label in row for k in range(2)]
+        noise = torch.randint(0, len(WORDS), (1 + len(row) % 3,), generator=generator).tolist()
+        texts.append(" ".join(words + [WORDS[i] for i in noise]))
+    return Dataset.from_dict({"text": texts, "labels": [[int(i) for i in row] for row in sets]})
+
+
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
