@@ -34,7 +34,8 @@ def main(arguments=None):
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--max_length", type=int, default=128)
     parser.add_argument("--epochs", type=float, default=3)
-    parser.add_argument("--train_documents", type=int, default=None)
+    for split in ("train", "validation", "test"):
+        parser.add_argument(f"--{split}_documents", type=int, default=None, help="draw this many, by the seed")
     parser.add_argument("--shuffle_labels", action="store_true")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--work", default="runs/compare")
@@ -56,6 +57,11 @@ def main(arguments=None):
                 manifest = run_manifest(
                     f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length} "
                     f"--epochs {options.epochs} --methods {method} --seeds {seed}"
+                    + "".join(
+                        f" --{split}_documents {getattr(options, f'{split}_documents')}"
+                        for split in ("train", "validation", "test")
+                        if getattr(options, f"{split}_documents") is not None
+                    )
                     + (" --shuffle_labels" if options.shuffle_labels else ""),
                     Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed, options.encoder_name, scores,
                     {"total": round(time.time() - started, 1)},
@@ -70,10 +76,12 @@ def main(arguments=None):
 
 
 def prepare(dataset, options, seed):
-    """The splits of one run: cut to `--train_documents`, labels dealt anew for `--shuffle_labels`."""
+    """The splits of one run: cut to `--train_documents` and the like, labels dealt anew for `--shuffle_labels`."""
     dataset = DatasetDict(dataset)
-    if options.train_documents is not None:
-        dataset["train"] = dataset["train"].shuffle(seed=seed).select(range(options.train_documents))
+    for split in dataset:
+        limit = getattr(options, f"{split}_documents")
+        if limit is not None and limit < len(dataset[split]):
+            dataset[split] = dataset[split].shuffle(seed=seed).select(range(limit))
     if options.shuffle_labels:
         order = np.random.default_rng(seed).permutation(len(dataset["train"]))
         labels = dataset["train"]["labels"]

@@ -54,9 +54,7 @@ MIN_TRAIN_TEXTS = 10
 CHAPTERS = {
     "Text Processing Services": "string re difflib textwrap unicodedata stringprep readline rlcompleter",
     "Binary Data Services": "struct codecs",
-    "Data Types": (
-        "datetime zoneinfo calendar collections heapq bisect array weakref types copy pprint reprlib enum graphlib"
-    ),
+    "Data Types": ("datetime zoneinfo calendar collections heapq bisect array weakref types copy pprint reprlib enum graphlib"),
     "Numeric and Mathematical Modules": "numbers math cmath decimal fractions random statistics",
     "Functional Programming Modules": "itertools functools operator",
     "File and Directory Access": "pathlib os.path stat filecmp tempfile glob fnmatch linecache shutil",
@@ -67,8 +65,7 @@ CHAPTERS = {
     "Generic Operating System Services": "os io time logging platform errno ctypes",
     "Command-Line Interface Libraries": "argparse optparse getpass fileinput curses cmd",
     "Concurrent Execution": (
-        "threading multiprocessing concurrent.futures concurrent.interpreters "
-        "subprocess sched queue contextvars asyncio"
+        "threading multiprocessing concurrent.futures concurrent.interpreters subprocess sched queue contextvars asyncio"
     ),
     "Networking and Interprocess Communication": "socket ssl select selectors signal mmap",
     "Internet Data Handling": "email json mailbox mimetypes base64 binascii quopri",
@@ -90,9 +87,7 @@ CHAPTERS = {
     ),
     "Custom Python Interpreters": "code codeop",
     "Importing Modules": "zipimport pkgutil modulefinder runpy importlib",
-    "Python Language Services": (
-        "ast symtable token keyword tokenize tabnanny pyclbr py_compile compileall dis pickletools"
-    ),
+    "Python Language Services": ("ast symtable token keyword tokenize tabnanny pyclbr py_compile compileall dis pickletools"),
     "Unix Specific Services": "shlex posix pwd grp termios tty pty fcntl resource syslog",
     "Superseded Modules": (
         "aifc asynchat asyncore audioop cgi cgitb chunk crypt getopt imghdr imp mailcap msilib "
@@ -173,9 +168,7 @@ def docstrings(source):
             if text:
                 yield name, text
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            stack.extend(
-                (name, child) for child in reversed(list(ast.iter_child_nodes(node))) if isinstance(child, ast.stmt)
-            )
+            stack.extend((name, child) for child in reversed(list(ast.iter_child_nodes(node))) if isinstance(child, ast.stmt))
             # `except` clauses are no statements but hold them.
             stack.extend((name, child) for handler in getattr(node, "handlers", []) for child in reversed(handler.body))
 
@@ -292,6 +285,4 @@ class PythonDocs(datasets.GeneratorBasedBuilder):
         "be."""
         self.download_and_prepare()
         rows = self.as_dataset(split="train").with_format("arrow")["labels"]
-        return LabelHierarchy.from_paths(
-            sorted({name.as_py() for chunk in rows[:].chunks for name in chunk.flatten().unique()})
-        )
+        return LabelHierarchy.from_paths(sorted({name.as_py() for chunk in rows[:].chunks for name in chunk.flatten().unique()}))

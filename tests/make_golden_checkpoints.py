@@ -19,7 +19,11 @@ def main():
         if folder.exists():
             continue
         hierarchy = make_dag()
-        model, batch, labels = make_model(method, hierarchy, seed=7), make_batch(3, 8, seed=7), ids_tensor(make_label_sets(hierarchy, 3, seed=7))
+        model, batch, labels = (
+            make_model(method, hierarchy, seed=7),
+            make_batch(3, 8, seed=7),
+            ids_tensor(make_label_sets(hierarchy, 3, seed=7)),
+        )
         model.save_pretrained(folder)
         for file in folder.glob("*.py"):
             file.unlink()  # the package's own code must go on loading it

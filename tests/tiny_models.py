@@ -29,7 +29,8 @@ def make_dag():
     """8 labels and 1 structure-only nodes, several parents, an isolated label."""
     edges = [
         ("Root", "economy"), ("Root", "politics"), ("Root", "people"), ("economy", "tax"), ("politics", "tax"),
-        ("tax", "income tax"), ("people", "minister"), ("politics", "minister"), ("economy", "bank"), ("bank", "loan"), ("Root", "weather"),
+        ("tax", "income tax"), ("people", "minister"), ("politics", "minister"), ("economy", "bank"), ("bank", "loan"),
+        ("Root", "weather"),
     ]  # fmt: skip
     labels = ["politics", "tax", "income tax", "minister", "bank", "loan", "weather", "economy"]
     return LabelHierarchy.from_edges(edges, labels=labels)
@@ -53,16 +54,18 @@ def make_tokenizer(padding_side="right"):
     )  # fmt: skip
 
 
+_SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 ENCODERS = {
-    "bert": dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=32),
-    "roberta": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=34, pad_token_id=1),
-    "modernbert": dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=64,
-                       pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3, attn_implementation="sdpa"),
-    "deberta-v2": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=32,
-                       relative_attention=True, position_biased_input=False, pos_att_type=["p2c", "c2p"], position_buckets=8),
-    "distilbert": dict(dim=16, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=32),
-    "t5": dict(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_decoder_layers=1, num_heads=2, pad_token_id=0),
-    "gpt2": dict(n_embd=16, n_layer=1, n_head=2, n_positions=32, bos_token_id=2, eos_token_id=3, pad_token_id=0),
+    "bert": {**_SMALL, "num_hidden_layers": 2, "max_position_embeddings": 32},
+    "roberta": {**_SMALL, "num_hidden_layers": 1, "max_position_embeddings": 34, "pad_token_id": 1},
+    "modernbert": {**_SMALL, "num_hidden_layers": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2,
+                   "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3, "attn_implementation": "sdpa"},
+    "deberta-v2": {**_SMALL, "num_hidden_layers": 1, "max_position_embeddings": 32, "relative_attention": True,
+                   "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    "distilbert": {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 32},
+    "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2, "pad_token_id": 0},
+    "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "bos_token_id": 2, "eos_token_id": 3,
+             "pad_token_id": 0},
 }  # fmt: skip
 
 

@@ -46,6 +46,12 @@ class DataArguments:
         columns = self.label_column if isinstance(self.label_column, list) else self.label_column.split(",")
         return columns if len(columns) > 1 else columns[0]
 
+    def settings(self):
+        """How the data was read, where that differs from the defaults; no files."""
+        files = ("dataset", "train_file", "validation_file", "test_file", "taxonomy")
+        own = [f for f in fields(DataArguments) if f.name not in files]
+        return {f.name: getattr(self, f.name) for f in own if getattr(self, f.name) != f.default}
+
     def name(self):
         """What a card calls the data: a public name, never a local path."""
         if self.dataset is None:

@@ -15,8 +15,14 @@ SENTENCES = [
     "Open a TCP connection to the given host and port, and return a reader and a writer for the socket stream.",
     "Compress the data with the given level and return a bytes object that holds the compressed data.",
 ]
-# Measured on the validation split; see benchmarks/README.md.
-SETTINGS = {"epochs": 12, "learning_rate": 1e-3, "classifier_learning_rate": {"flat": 5e-3, "hiagm": 1e-3}}
+# Chosen on the validation split; an encoder from nothing takes a higher rate than a pretrained one, and a narrow node
+# dimension is enough for it.
+SETTINGS = {
+    "epochs": 6,
+    "learning_rate": 1e-3,
+    "classifier_learning_rate": {"flat": 5e-3, "hiagm": 1e-3},
+    "options": {"flat": {}, "hiagm": {"node_dim": 64}},
+}
 
 # What a stranger would type: two imports, one load, one call.
 RELOAD = """
@@ -69,13 +75,17 @@ def quickstart(output_dir, dataset_name, epochs, seed):
         print(f"\nTraining {method} on a small text encoder from nothing, {epochs:g} epochs", flush=True)
         set_seed(seed)
         begun = time.time()
-        config = hf_htc.config_class(method)(text_config=small_encoder_config(tokenizer), hierarchy=hierarchy, pooling="mean")
+        text_config = small_encoder_config(tokenizer)
+        config = hf_htc.config_class(method)(
+            text_config=text_config, hierarchy=hierarchy, pooling="mean", **SETTINGS["options"][method]
+        )
         model = hf_htc.model_class(method)(config)
         args = HTCTrainingArguments(
             str(output_dir / "checkpoints" / method),
             num_train_epochs=epochs,
             learning_rate=SETTINGS["learning_rate"],
             classifier_learning_rate=SETTINGS["classifier_learning_rate"][method],
+            train_sampling_strategy="group_by_length",
             logging_steps=50,
             save_total_limit=1,
             seed=seed,

@@ -112,7 +112,12 @@ def train(data, options, training, command):
         data.name(),
         dataset,
         loaded.hierarchy,
-        {**_changed(options), **method_options, **_changed(training, skip=("output_dir", "logging_dir", "run_name"))},
+        {
+            **_changed(options),
+            **data.settings(),
+            **method_options,
+            **_changed(training, skip=("output_dir", "logging_dir", "run_name")),
+        },
         training.seed,
         public_name(options.text_encoder) or Path(options.text_encoder).name,
         {split: result.scores for split, result in results.items()},

@@ -86,9 +86,7 @@ def check_files(
     files = {"train": train_file, "validation": validation_file, "test": test_file}
     files = {split: path for split, path in files.items() if path is not None}
     repository = {"config_name": config_name, "data_dir": data_dir, "revision": revision, "token": token}
-    label_columns = check_options(
-        name_or_path, files, repository, text_column, label_column, label_separator, path_separator
-    )
+    label_columns = check_options(name_or_path, files, repository, text_column, label_column, label_separator, path_separator)
     log = ProblemLog(strict=False)
     splits, hierarchy, _ = read_labelled(
         name_or_path,
@@ -120,8 +118,7 @@ def _looked_up(rows, split, hierarchy, log):
         row = owners[wrong][0]
         log.error(
             "unknown_label",
-            f"{origin.at(row)}: the label id {indices[wrong][0]} is outside "
-            f"the taxonomy's 0 to {hierarchy.num_labels - 1}.",
+            f"{origin.at(row)}: the label id {indices[wrong][0]} is outside the taxonomy's 0 to {hierarchy.num_labels - 1}.",
             wrong.sum(),
             [origin.at(r) for r in owners[wrong][:10]],
         )
@@ -231,9 +228,7 @@ def _label_coverage(splits, hierarchy, log):
             coverage["without_training"],
         )
     for split, (_, _, (_, indices)) in splits.items():
-        unseen = (
-            np.flatnonzero((np.bincount(indices, minlength=len(names)) > 0) & (train == 0)) if split != "train" else []
-        )
+        unseen = np.flatnonzero((np.bincount(indices, minlength=len(names)) > 0) & (train == 0)) if split != "train" else []
         if len(unseen):
             coverage["unseen_in_training"][split] = [names[i] for i in unseen]
             log.add(

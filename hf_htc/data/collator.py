@@ -55,9 +55,7 @@ class HTCDataCollator:
 
     def __init__(self, tokenizer, pad_to_multiple_of=None):
         if tokenizer.pad_token_id is None:
-            raise ValueError(
-                "The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`."
-            )
+            raise ValueError("The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`.")
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
             raise ValueError(f"`pad_to_multiple_of` is {pad_to_multiple_of}; it must be at least 1, or None.")
         self.tokenizer = tokenizer
@@ -91,9 +89,7 @@ class HTCDataCollator:
             "token_type_ids": self.tokenizer.pad_token_type_id,
         }
         names = [name for name in fill if name in features[0]]
-        rows = {
-            name: np.full((len(features), width), fill[name], dtype=np.int64) for name in {*names, "attention_mask"}
-        }
+        rows = {name: np.full((len(features), width), fill[name], dtype=np.int64) for name in {*names, "attention_mask"}}
         left = self.tokenizer.padding_side == "left"
         for i, (feature, length) in enumerate(zip(features, lengths)):
             place = slice(width - length, width) if left else slice(0, length)
@@ -131,15 +127,9 @@ def collate_labels(rows):
     """
     missing = [i for i, row in enumerate(rows) if row is None]
     if missing:
-        raise ValueError(
-            f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction."
-        )
+        raise ValueError(f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction.")
     arrays = [row.detach().cpu().numpy() if isinstance(row, torch.Tensor) else np.asarray(row) for row in rows]
-    kinds = {
-        "ids" if a.dtype.kind in "iu" else "multi-hot" if a.dtype.kind in "fb" else str(a.dtype)
-        for a in arrays
-        if a.size
-    }
+    kinds = {"ids" if a.dtype.kind in "iu" else "multi-hot" if a.dtype.kind in "fb" else str(a.dtype) for a in arrays if a.size}
     if kinds - {"ids", "multi-hot"} or len(kinds) > 1:
         raise TypeError(
             "Labels of a batch must all be label ids (integers) or all be multi-hot rows (floats); got "
@@ -157,8 +147,7 @@ def collate_labels(rows):
     for i, row in enumerate(ids):
         if len(np.unique(row)) < len(row):
             raise ValueError(
-                f"Example {i} has a label id twice: {row[:10].tolist()}. "
-                "Give each id once; multi-hot labels must be floats."
+                f"Example {i} has a label id twice: {row[:10].tolist()}. Give each id once; multi-hot labels must be floats."
             )
     table = np.full((len(ids), max(1, *(len(row) for row in ids))), IGNORED, dtype=np.int64)
     for i, row in enumerate(ids):

@@ -96,8 +96,7 @@ def _flatten(array, column, label_separator):
     if _is_list(array.type):
         if label_separator is not None:
             raise ValueError(
-                f"`label_separator={label_separator!r}` is for strings, "
-                f"but column {column!r} holds lists. Leave it out."
+                f"`label_separator={label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
             )
         return pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64), array.flatten()
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
@@ -140,8 +139,7 @@ def _refuse_empty_names(sets, origin, log):
     rows = np.unique(np.searchsorted(sets.indptr, np.flatnonzero(wrong), side="right") - 1)
     log.error(
         "empty_label",
-        f"{origin.at(rows[0])}: a label is empty ({len(rows)} such rows). "
-        "Remove empty strings and nulls from the label lists.",
+        f"{origin.at(rows[0])}: a label is empty ({len(rows)} such rows). Remove empty strings and nulls from the label lists.",
         len(rows),
         [origin.at(row) for row in rows],
     )
@@ -161,8 +159,7 @@ def _joined_paths(values, separator, origin, log):
     bad = next((s for s in segments if s is not None and separator in s), None)
     if bad is not None:
         raise ValueError(
-            f"{origin.name}: the path segment {bad!r} holds the path separator "
-            f"{separator!r}; choose another `path_separator`."
+            f"{origin.name}: the path segment {bad!r} holds the path separator {separator!r}; choose another `path_separator`."
         )
     return pc.fill_null(pc.binary_join(values.cast(pa.list_(pa.string())), separator), "")
 
@@ -193,9 +190,7 @@ def _from_level_columns(dataset, columns, origin, log, separator):
     encoded = array.dictionary_encode()
     lengths = array.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
     codes = encoded.indices.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    return NameSets(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, encoded.dictionary.to_pylist(), True
-    )
+    return NameSets(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, encoded.dictionary.to_pylist(), True)
 
 
 def _normalize_paths(sets, separator, origin, log):
@@ -212,8 +207,7 @@ def _normalize_paths(sets, separator, origin, log):
         if len(rows):
             log.error(
                 "broken_path",
-                f"{origin.at(rows[0])}: the path {sets.names[code]!r} has "
-                f"an empty segment. Write it like 'A{separator}B'.",
+                f"{origin.at(rows[0])}: the path {sets.names[code]!r} has an empty segment. Write it like 'A{separator}B'.",
                 len(rows),
             )
     if bad:
@@ -240,9 +234,7 @@ def build_hierarchy(taxonomy, sets, path_separator, log):
             log.error("bad_taxonomy", f"The taxonomy {str(taxonomy)!r} cannot be used: {error}")
     names = sorted({s.names[code] for s in sets for code in np.unique(s.codes)})
     if not names:
-        raise ValueError(
-            "No row has a label, so no taxonomy can be inferred. Check `label_column`, or pass `taxonomy`."
-        )
+        raise ValueError("No row has a label, so no taxonomy can be inferred. Check `label_column`, or pass `taxonomy`.")
     if path_separator:
         return LabelHierarchy.from_paths(names, path_separator)
     logger.warning(

@@ -83,10 +83,12 @@ class HTCDataset(NamedTuple):
 
     def _save_taxonomy(self, folder):
         plain = {"names", "parents", "num_labels"}
-        tabs = any("\t" in name or "\n" in name for name in self.hierarchy.names)
-        if not tabs:
+        try:
             self.hierarchy.save(folder / "taxonomy.tsv")
-        if tabs or set(self.hierarchy.to_dict()) - plain or self.hierarchy.num_labels < self.hierarchy.num_nodes:
+            whole = True
+        except ValueError:  # a name that lines cannot hold, such as one with a tab
+            whole = False
+        if not whole or set(self.hierarchy.to_dict()) - plain or self.hierarchy.num_labels < self.hierarchy.num_nodes:
             self.hierarchy.save(folder / "taxonomy.json")
 
     def _readme(self):
@@ -111,9 +113,7 @@ def named(dataset, hierarchy):
         return batch.set_column(batch.column_names.index("labels"), "labels", renamed)
 
     features = Features({**dataset.features, "labels": List(Value("string"))})
-    return (
-        dataset.with_format("arrow").map(rename, batched=True, features=features, keep_in_memory=True).with_format(None)
-    )
+    return dataset.with_format("arrow").map(rename, batched=True, features=features, keep_in_memory=True).with_format(None)
 
 
 def load_htc_dataset(
@@ -191,17 +191,14 @@ def load_htc_dataset(
     files = {"train": train_file, "validation": validation_file, "test": test_file}
     files = {split: path for split, path in files.items() if path is not None}
     repository = {"config_name": config_name, "data_dir": data_dir, "revision": revision, "token": token}
-    label_columns = check_options(
-        name_or_path, files, repository, text_column, label_column, label_separator, path_separator
-    )
+    label_columns = check_options(name_or_path, files, repository, text_column, label_column, label_separator, path_separator)
     if labels not in ("all", "used"):
         raise ValueError(f"`labels` is {labels!r}; it must be 'all' or 'used'.")
     if closure not in (None, "up"):
         raise ValueError(f"`closure` is {closure!r}; it must be None (labels as given) or 'up' (ancestors added).")
     if not 0 <= validation_fraction < 1:
         raise ValueError(
-            f"`validation_fraction` is {validation_fraction!r}; it must "
-            "lie in [0, 1), where 0 makes no validation split."
+            f"`validation_fraction` is {validation_fraction!r}; it must lie in [0, 1), where 0 makes no validation split."
         )
     log = ProblemLog(strict=True)
     splits, hierarchy, is_path = read_labelled(
@@ -225,14 +222,10 @@ def load_htc_dataset(
         sets = {split: hierarchy.close(csr) for split, csr in sets.items()}
     if labels == "used":
         hierarchy, sets = _used_only(hierarchy, sets)
-    dataset = DatasetDict(
-        {split: with_labels(splits[split][0], csr, text_column, label_columns) for split, csr in sets.items()}
-    )
+    dataset = DatasetDict({split: with_labels(splits[split][0], csr, text_column, label_columns) for split, csr in sets.items()})
     dataset = _with_validation(dataset, validation_fraction, seed)
     if is_path and closure is None and "train" in dataset and label_closure(dataset, hierarchy) == "as_given":
-        logger.warning(
-            "Each path stands for its last node only. Pass `closure='up'` to give the documents its ancestors too."
-        )
+        logger.warning("Each path stands for its last node only. Pass `closure='up'` to give the documents its ancestors too.")
     return HTCDataset(dataset, hierarchy)
 
 
@@ -258,8 +251,7 @@ def check_options(name_or_path, files, repository, text_column, label_column, la
             )
     if label_separator is not None and label_separator == path_separator:
         raise ValueError(
-            f"`label_separator` and `path_separator` are both {label_separator!r}; "
-            "labels and segments need different ones."
+            f"`label_separator` and `path_separator` are both {label_separator!r}; labels and segments need different ones."
         )
     if label_separator is not None and len(label_columns) > 1:
         raise ValueError(f"`label_separator` is for one column of labels; {label_columns} are the levels of one path.")
@@ -285,9 +277,7 @@ def read_labelled(
         `tuple[dict, LabelHierarchy, bool]`: split -> (raw `Dataset`, [`Origin`], CSR pair of label ids), the hierarchy,
         and whether labels are paths.
     """
-    source = open_source(
-        name_or_path, files, taxonomy, text_column, label_columns, log, cache_dir=cache_dir, **repository
-    )
+    source = open_source(name_or_path, files, taxonomy, text_column, label_columns, log, cache_dir=cache_dir, **repository)
     id_names = source.taxonomy.label_names if isinstance(source.taxonomy, LabelHierarchy) else None
     sets = {
         split: name_sets(dataset, label_columns, origin, log, label_separator, path_separator, id_names)

@@ -52,9 +52,7 @@ class ProblemLog:
 
     def add(self, kind, severity, message, count=1, examples=()):
         """Collects a problem of any severity."""
-        self.problems.append(
-            DataProblem(kind, severity, message, int(count), [str(x) for x in examples][: self.MAX_EXAMPLES])
-        )
+        self.problems.append(DataProblem(kind, severity, message, int(count), [str(x) for x in examples][: self.MAX_EXAMPLES]))
 
 
 @dataclass

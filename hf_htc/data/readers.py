@@ -33,13 +33,7 @@ def check_file(path, what="file"):
         near = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES) if path.parent.is_dir() else []
         raise FileNotFoundError(
             f"There is no {what} {str(path)!r}."
-            + (
-                f" The folder holds {near[:10]}."
-                if near
-                else " The folder does not exist."
-                if not path.parent.is_dir()
-                else ""
-            )
+            + (f" The folder holds {near[:10]}." if near else " The folder does not exist." if not path.parent.is_dir() else "")
             + " Correct the path."
         )
     if path.suffix.lower() not in SUFFIXES:
@@ -121,9 +115,7 @@ def _read_parquet(paths, text_column, label_columns, size, cache_dir):
         check_columns(names, [text_column, *label_columns], path.name)
     with quiet_unless_big(size):
         # One call a split: a single call would force the columns of the first split on the others.
-        dataset = load_dataset(
-            "parquet", data_files={"rows": [str(p) for p in paths]}, split="rows", cache_dir=cache_dir
-        )
+        dataset = load_dataset("parquet", data_files={"rows": [str(p) for p in paths]}, split="rows", cache_dir=cache_dir)
     return dataset, Origin(paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more files")
 
 
@@ -131,9 +123,7 @@ def _decode(raw, path, number):
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not UTF-8 text (byte {error.start}: 0x{raw[error.start]:02x}); save {path.name} as UTF-8"
-        ) from error
+        raise ValueError(f"not UTF-8 text (byte {error.start}: 0x{raw[error.start]:02x}); save {path.name} as UTF-8") from error
 
 
 def _read_json(path, log, bar):
@@ -202,9 +192,7 @@ def _read_csv(path, log, bar):
             header = [name.strip() for name in header]
             repeated = sorted({name for name in header if header.count(name) > 1})
             if repeated:
-                raise ValueError(
-                    f"{path.name} has the column {repeated[0]!r} twice; its header is {header}. Rename one."
-                )
+                raise ValueError(f"{path.name} has the column {repeated[0]!r} twice; its header is {header}. Rename one.")
             while True:
                 start = reader.line_num + 1
                 try:
@@ -255,9 +243,7 @@ def _text_array(values, origin, log):
         return pa.array(values, pa.large_string())
 
 
-LABEL_FORMS = (
-    "Labels of a row are a list of names, one string, or (paths) a list of lists of names, in all rows the same way"
-)
+LABEL_FORMS = "Labels of a row are a list of names, one string, or (paths) a list of lists of names, in all rows the same way"
 
 
 def _label_form(value):

@@ -79,9 +79,7 @@ class DatasetReport:
             "duplicates inside": lambda s: f"{s['duplicates']:,}",
         }
         head = ["| | " + " | ".join(self.splits) + " |", "|---|" + "---|" * len(self.splits)]
-        return head + [
-            f"| {name} | " + " | ".join(show(s) for s in self.splits.values()) + " |" for name, show in rows.items()
-        ]
+        return head + [f"| {name} | " + " | ".join(show(s) for s in self.splits.values()) + " |" for name, show in rows.items()]
 
     def _label_lines(self):
         h = self.hierarchy
@@ -92,13 +90,8 @@ class DatasetReport:
             f"* label closure: `{self.label_closure}`",
             f"* labels without training documents: {len(self.labels['without_training']):,}",
         ]
-        lines += [
-            f"* in {split}, never in train: {len(names):,}"
-            for split, names in self.labels["unseen_in_training"].items()
-        ]
-        lines += [
-            f"* texts in both {pair.replace('/', ' and ')}: {n:,}" for pair, n in self.duplicates["across"].items()
-        ]
+        lines += [f"* in {split}, never in train: {len(names):,}" for split, names in self.labels["unseen_in_training"].items()]
+        lines += [f"* texts in both {pair.replace('/', ' and ')}: {n:,}" for pair, n in self.duplicates["across"].items()]
         for key, what in (("most_frequent", "most frequent"), ("least_frequent", "least frequent with any")):
             if self.labels[key]:
                 lines.append(f"* {what}: " + ", ".join(f"{name} ({n:,})" for name, n in self.labels[key][:5]))

@@ -48,9 +48,7 @@ def open_source(
         return Source(splits, _own_taxonomy(taxonomy))
     hub_only = {"revision": revision, "token": token}
     if str(name_or_path) in BUILDERS:
-        _refuse_options(
-            {"config_name": config_name, "data_dir": data_dir, **hub_only}, f"the built-in {name_or_path!r}"
-        )
+        _refuse_options({"config_name": config_name, "data_dir": data_dir, **hub_only}, f"the built-in {name_or_path!r}")
         return _from_builder(str(name_or_path), taxonomy, text_column, label_columns, cache_dir)
     folder = Path(name_or_path)
     if folder.is_dir():
@@ -68,9 +66,7 @@ def _refuse_repeated_files(files):
     for name, path in files.items():
         other = seen.setdefault(Path(path).resolve(), name)
         if other != name:
-            raise ValueError(
-                f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own."
-            )
+            raise ValueError(f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own.")
 
 
 def _refuse_options(options, where):
@@ -145,9 +141,7 @@ def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name,
             splits = load_dataset(str(root), name=config_name, cache_dir=cache_dir)
         return Source(_named_splits(splits, folder.name, text_column, label_columns), taxonomy)
     if config_name is not None:
-        raise ValueError(
-            f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}."
-        )
+        raise ValueError(f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}.")
     files = split_files([p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()])
     if not files:
         raise FileNotFoundError(
@@ -220,8 +214,7 @@ def _hub_file(repo_id, name, hub):
         if known is _CACHED_NO_EXIST:
             return None
         raise FileNotFoundError(
-            f"{name!r} of {repo_id!r} is not in the cache and the Hub "
-            "cannot be reached. Go online, or pass local files."
+            f"{name!r} of {repo_id!r} is not in the cache and the Hub cannot be reached. Go online, or pass local files."
         ) from error
     except EntryNotFoundError:
         return None

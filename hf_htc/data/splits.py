@@ -47,9 +47,7 @@ def check_is_split(dataset, argument="train_dataset"):
     if isinstance(dataset, dict):
         splits = list(dataset)
         example = "train" if "train" in splits or not splits else splits[0]
-        raise TypeError(
-            f"`{argument}` got a DatasetDict with the splits {splits}; pass one split, e.g. `dataset[{example!r}]`."
-        )
+        raise TypeError(f"`{argument}` got a DatasetDict with the splits {splits}; pass one split, e.g. `dataset[{example!r}]`.")
     if isinstance(dataset, tuple):
         raise TypeError(
             f"`{argument}` got a tuple. `load_htc_dataset` gives data set and hierarchy: `dataset, "
@@ -80,9 +78,7 @@ def split_validation(train, fraction, seed):
     hashes = []
     for batch in train.select_columns("text").with_format("arrow").iter(batch_size=10_000):
         for text in batch.column("text").to_pylist():
-            hashes.append(
-                int.from_bytes(hashlib.blake2b((text or "").encode(), digest_size=7, key=key).digest(), "big")
-            )
+            hashes.append(int.from_bytes(hashlib.blake2b((text or "").encode(), digest_size=7, key=key).digest(), "big"))
     hashes = np.asarray(hashes, dtype=np.int64)
     chosen = hashes <= np.partition(hashes, size - 1)[size - 1]
     if chosen.all():
@@ -132,8 +128,7 @@ def dataset_fingerprint(dataset, hierarchy):
         missing = {"text", "labels"} - set(splits[name].column_names)
         if missing:
             raise ValueError(
-                f"The split {name!r} has no column {sorted(missing)[0]!r}; "
-                "take the fingerprint before `tokenize_dataset`."
+                f"The split {name!r} has no column {sorted(missing)[0]!r}; take the fingerprint before `tokenize_dataset`."
             )
         digest.update(f"\0{name}\0{len(splits[name])}\0".encode())
         for part in _content_hashes(splits[name]):

@@ -74,11 +74,7 @@ def _encode(texts, tokenizer, max_length):
         return encoded, [len(e.overflowing) > 0 for e in encoded.encodings]
     # Slow tokenizers do not tell; only full rows can have been cut.
     full = [len(ids) >= max_length for ids in encoded["input_ids"]]
-    whole = (
-        tokenizer([t for t, is_full in zip(texts, full) if is_full], truncation=False, verbose=False)
-        if any(full)
-        else None
-    )
+    whole = tokenizer([t for t, is_full in zip(texts, full) if is_full], truncation=False, verbose=False) if any(full) else None
     lengths = iter([] if whole is None else [len(ids) for ids in whole["input_ids"]])
     return encoded, [is_full and next(lengths) > max_length for is_full in full]
 
@@ -100,7 +96,5 @@ def _tokenize_split(split, name, tokenizer, max_length, num_proc):
     workers = None if not num_proc or num_proc < 2 or len(split) < 2 * num_proc else num_proc
     with quiet_unless_big(PROGRESS_BYTES if len(split) >= PROGRESS_ROWS else 0):
         result = split.map(tokenize, batched=True, remove_columns=drop, num_proc=workers, desc="Tokenizing")
-    cut = sum(
-        int(sum(batch["was_cut"])) for batch in result.select_columns("was_cut").with_format("numpy").iter(10_000)
-    )
+    cut = sum(int(sum(batch["was_cut"])) for batch in result.select_columns("was_cut").with_format("numpy").iter(10_000))
     return result.remove_columns("was_cut"), cut

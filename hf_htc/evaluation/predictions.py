@@ -11,7 +11,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers.utils import logging
 
@@ -249,8 +248,3 @@ def _read_documents(input_file, text_column):
                 raise type(error)(f"Line {line_number} of {name!r}: {str(error).replace('Text 0', 'the text')}") from None
             yield row.get("id", number), row[text_column]
             number += 1
-
-
-def top_label_ids(records, hierarchy):
-    """`np.ndarray` of shape `(B, k)`: the best label ids of each record, for ranking metrics."""
-    return np.asarray([[hierarchy.id(name) for name, _ in record["top_k"]] for record in records], dtype=np.int64)

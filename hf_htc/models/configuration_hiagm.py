@@ -39,7 +39,8 @@ class HiAGMConfig(HTCConfig):
             classifier.
 
     Raises:
-        `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of range, or a dense classifier too large to fit.
+        `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of
+        range, or a dense classifier too large to fit.
     """
 
     model_type = "htc_hiagm"
@@ -76,7 +77,8 @@ class HiAGMConfig(HTCConfig):
         for key, allowed in (("classifier", ("flatten", "node")), ("prior", ("ratio", "sibling"))):
             if getattr(self, key) not in allowed:
                 raise ValueError(
-                    f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and, for the classifier, 'auto'."
+                    f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}"
+                    + (" and 'auto'." if key == "classifier" else ".")
                 )
         size = self.num_labels * self.num_hierarchy_nodes() * self.node_dim
         if self.classifier == "flatten" and size > FLATTEN_REFUSED:

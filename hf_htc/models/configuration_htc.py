@@ -64,8 +64,8 @@ class HTCConfig(PreTrainedConfig):
         hf_htc_version (`str`, *optional*): Version of hf_htc that wrote the config.
 
     Raises:
-        `StrictDataclassError` (with the `ValueError` as its cause): a value out of range, a hierarchy that does not fit `id2label`, a config written by a newer major or
-        minor version.
+        `StrictDataclassError` (with the `ValueError` as its cause): a value out of range, a
+        hierarchy that does not fit `id2label`, a config written by a newer major or minor version.
     """
 
     model_type = "htc"
@@ -126,10 +126,11 @@ class HTCConfig(PreTrainedConfig):
                 raise ValueError(
                     f"`hierarchy` has {count} nodes for {self.num_labels} labels; the taxonomy and `id2label` do not match."
                 )
-            if len(parents) != self.num_labels + len(self.hierarchy.get("structure_names") or []):
+            num_structure_only = len(self.hierarchy.get("structure_names") or [])
+            if len(parents) != self.num_labels + num_structure_only:
                 raise ValueError(
-                    f"`hierarchy` has {len(parents)} nodes, but {self.num_labels} labels and "
-                    f"{len(self.hierarchy.get('structure_names') or [])} structure-only names; the taxonomy and `id2label` do not match."
+                    f"`hierarchy` has {len(parents)} nodes, but {self.num_labels} labels and {num_structure_only} "
+                    "structure-only names; the taxonomy and `id2label` do not match."
                 )
 
     def validate_choices(self):

@@ -42,7 +42,8 @@ def label_statistics(train_labels, hierarchy):
 
 
 def label_log_odds(statistics):
-    """`torch.Tensor` of shape `(N,)`: log-odds of each label among the training documents, half a document added to both sides."""
+    """`torch.Tensor` of shape `(N,)`: log-odds of each label among the training documents, with half a document added to
+    both sides."""
     counts = torch.as_tensor(statistics["counts"], dtype=torch.float64)
     return torch.log((counts + 0.5) / (statistics["num_documents"] - counts + 0.5)).float()
 

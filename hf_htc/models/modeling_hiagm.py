@@ -74,7 +74,9 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
     Example:
 
     ```python
-    model = HiAGMForHierarchicalTextClassification.from_text_encoder("bert-base-uncased", hierarchy=hierarchy, train_labels=labels)
+    model = HiAGMForHierarchicalTextClassification.from_text_encoder(
+        "bert-base-uncased", hierarchy=hierarchy, train_labels=labels
+    )
     ```
     """
 

@@ -97,7 +97,12 @@ class PredictionMixin:
                 rows = order[start : start + batch_size]
                 batch, cut = encode_texts(tokenizer, [texts[i] for i in rows], self.config.max_text_length)
                 num_cut += cut
-                yield rows, self(**batch.to(self.device)).logits.float()
+                logits = self(**batch.to(self.device)).logits.float()
+                if not bool(torch.isfinite(logits).all()):
+                    raise FloatingPointError(
+                        "The model gave NaN or infinite logits; its weights are broken or overflow in half precision."
+                    )
+                yield rows, logits
         finally:
             self.train(was_training)
         if num_cut:

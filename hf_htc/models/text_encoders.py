@@ -33,8 +33,8 @@ def load_text_encoder(name_or_path, dtype=torch.float32, attn_implementation=Non
         return AutoModel.from_pretrained(name_or_path, dtype=dtype, **hub_kwargs)
     except (OSError, ValueError) as error:
         raise OSError(
-            f"There is no text encoder {str(name_or_path)!r} that AutoModel can load. Give a folder with config.json and weights, "
-            f"or a model id of the Hub. The reason: {error}"
+            f"There is no text encoder {str(name_or_path)!r} that AutoModel can load. Give a folder with config.json and "
+            f"weights, or a model id of the Hub. The reason: {error}"
         ) from error
 
 
@@ -55,8 +55,9 @@ def default_pooling(text_config, name_or_path=None, **hub_kwargs):
     encoders by the mean (they have no token for the whole text), others at their first token.
     """
     if name_or_path is not None:
-        file = cached_file(name_or_path, "1_Pooling/config.json", _raise_exceptions_for_missing_entries=False,
-                           _raise_exceptions_for_gated_repo=False, _raise_exceptions_for_connection_errors=False, **hub_kwargs)  # fmt: skip
+        optional = dict.fromkeys(("missing_entries", "gated_repo", "connection_errors"), False)
+        optional = {f"_raise_exceptions_for_{key}": value for key, value in optional.items()}
+        file = cached_file(name_or_path, "1_Pooling/config.json", **optional, **hub_kwargs)
         if file is not None:
             with open(file, encoding="utf-8") as stream:
                 said = json.load(stream)

@@ -119,7 +119,8 @@ def _optimizer(args, model):
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     if not inspect.isclass(optimizer_class) or {"params", "model", "optimizer_dict"} & set(optimizer_kwargs):
         raise ValueError(
-            f"`optim={args.optim}` makes its own parameter groups; set `classifier_learning_rate` to None or take another optimizer."
+            f"`optim={args.optim}` makes its own parameter groups, so that the classifier cannot have a learning rate of its "
+            "own; take another optimizer."
         )
     return ClassifierGroupOptimizer, {
         "optimizer_class": optimizer_class,

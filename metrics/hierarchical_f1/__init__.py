@@ -8,4 +8,5 @@ from .hierarchical_scores import AVERAGES, HierarchicalScorer
 from .label_sets import CLOSURES
 from .taxonomy import Taxonomy
 
+
 __all__ = ["AVERAGES", "CLOSURES", "HierarchicalScorer", "Taxonomy"]

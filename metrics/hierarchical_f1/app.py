@@ -7,6 +7,7 @@ from pathlib import Path
 
 import evaluate
 
+
 AVERAGES = ("micro", "macro", "samples", "weighted")
 CLOSURES = ("none", "up", "prune")
 
@@ -54,9 +55,7 @@ def parse_taxonomy(text: str) -> dict[str, list[str]]:
             continue
         names = [name.strip() for name in line.split(">")]
         if not all(names):
-            raise ValueError(
-                f"Taxonomy line {number} has an empty name: {line!r}. Write for example 'Arts > Music > Jazz'."
-            )
+            raise ValueError(f"Taxonomy line {number} has an empty name: {line!r}. Write for example 'Arts > Music > Jazz'.")
         for position, name in enumerate(names):
             above = parents.setdefault(name, [])
             if position and names[position - 1] not in above:

@@ -8,6 +8,7 @@ from .hierarchical_scores import AVERAGES, HierarchicalScorer
 from .label_sets import CLOSURES, multi_hot_to_csr
 from .taxonomy import Taxonomy
 
+
 _CITATION = """\
 @inproceedings{kiritchenko2006learning,
   title     = {Learning and Evaluation in the Presence of Class Hierarchies: Application to Text Categorization},
@@ -99,9 +100,7 @@ class HierarchicalF1(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(value), "references": datasets.Sequence(value)}
-            ),
+            features=datasets.Features({"predictions": datasets.Sequence(value), "references": datasets.Sequence(value)}),
         )
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
@@ -120,8 +119,7 @@ class HierarchicalF1(evaluate.Metric):
                 raise TypeError(f"{what} must be a list with one list of labels a document; got {rows!r}.")
         if len(predictions) != len(references):
             raise ValueError(
-                f"predictions has {len(predictions)} rows and references {len(references)}; give one row a document to "
-                "both."
+                f"predictions has {len(predictions)} rows and references {len(references)}; give one row a document to both."
             )
         batch = {}
         for what, rows in (("predictions", predictions), ("references", references)):
@@ -134,8 +132,7 @@ class HierarchicalF1(evaluate.Metric):
             widths = [len(rows[0]) for rows in batch.values() if rows]
             if len(set(widths)) > 1:
                 raise ValueError(
-                    f"predictions row 0 has {widths[0]} columns and references row 0 {widths[1]}; both need one column "
-                    "a label."
+                    f"predictions row 0 has {widths[0]} columns and references row 0 {widths[1]}; both need one column a label."
                 )
         super().add_batch(**batch, **kwargs)
 
@@ -164,8 +161,7 @@ class HierarchicalF1(evaluate.Metric):
     ):
         if parents is None:
             raise ValueError(
-                "`parents` is missing: hierarchical scores need the taxonomy, e.g. parents={'Arts': [], 'Music': "
-                "['Arts']}."
+                "`parents` is missing: hierarchical scores need the taxonomy, e.g. parents={'Arts': [], 'Music': ['Arts']}."
             )
         if average not in AVERAGES:
             raise ValueError(f"`average` must be one of {list(AVERAGES)}; got {average!r}.")

@@ -26,6 +26,7 @@ from .label_sets import (
 )
 from .taxonomy import Taxonomy
 
+
 AVERAGES = ("micro", "macro", "samples", "weighted")
 
 # (document, label) pairs that are worked on at a time: bounds the temporary arrays at any number of documents.
@@ -82,9 +83,7 @@ class HierarchicalScorer:
         if closure not in CLOSURES:
             raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
         if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)) or not 0 < beta < math.inf:
-            raise ValueError(
-                f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike."
-            )
+            raise ValueError(f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike.")
         self.taxonomy = Taxonomy(parents, num_labels=num_labels, names=names)
         self.closure = closure
         self.beta = float(beta)

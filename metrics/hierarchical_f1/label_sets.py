@@ -14,6 +14,7 @@ import numpy as np
 
 from .taxonomy import Taxonomy
 
+
 CLOSURES = ("none", "up", "prune")
 
 

@@ -62,8 +62,7 @@ class Taxonomy:
         self.num_labels = self.num_nodes if num_labels is None else num_labels
         if not isinstance(self.num_labels, Integral) or not 1 <= self.num_labels <= self.num_nodes:
             raise ValueError(
-                f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got "
-                f"{num_labels!r}."
+                f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got {num_labels!r}."
             )
         if self.names is not None and len(self.names) not in (self.num_nodes, self.num_labels):
             raise ValueError(
@@ -170,9 +169,7 @@ def _from_mapping(parents: Mapping, names):
         return [parents[key] for key in range(len(keys))], names
     for key in keys:
         if not isinstance(key, str):
-            raise TypeError(
-                f"The keys of `parents` must be all names or all ids; got the key {key!r} among {keys[:3]}."
-            )
+            raise TypeError(f"The keys of `parents` must be all names or all ids; got the key {key!r} among {keys[:3]}.")
     if names is not None and list(names)[: len(keys)] != keys:
         raise ValueError("`names` differs from the keys of `parents`; leave it out, a dict of names has its own names.")
     ids = {key: node for node, key in enumerate(keys)}
@@ -210,17 +207,13 @@ def _checked_parents(node: int, given, num_nodes: int, taxonomy: Taxonomy) -> li
     elif isinstance(given, Integral):
         given = [] if given == -1 else [given]
     elif isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise TypeError(
-            f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}."
-        )
+        raise TypeError(f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}.")
     above: list[int] = []
     for parent in given:
         if isinstance(parent, bool) or not isinstance(parent, Integral):
             raise TypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
         if not 0 <= parent < num_nodes:
-            raise ValueError(
-                f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes})."
-            )
+            raise ValueError(f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes}).")
         if int(parent) not in above:
             above.append(int(parent))
     return above

@@ -40,14 +40,11 @@ def test_cut_texts_are_counted_once(tokenizer, word_tokenizer, caplog):
         tokenizer, texts, longest = word_tokenizer, ["a b c", "d", "e f g h a b", "a b c d"], 5
     else:
         tokenizer, texts, longest = CanineTokenizer(), ["abc", "d", "efghab", "abcd"], 5
-    data = datasets.DatasetDict(
-        train=rows(texts, [[0]] * 4).select_columns(["text", "labels"]), test=rows(texts[:2], [[0]] * 2)
-    )
+    data = datasets.DatasetDict(train=rows(texts, [[0]] * 4).select_columns(["text", "labels"]), test=rows(texts[:2], [[0]] * 2))
     with caplog.at_level(logging.WARNING, logger="hf_htc"):
         tokenized = tokenize_dataset(data, tokenizer, max_length=longest)
     assert [r.getMessage() for r in caplog.records if r.name.startswith("hf_htc")] == [
-        "2 of 6 texts (33.3%) are longer than 5 tokens and were cut. "
-        "Pass a larger `max_length` if the encoder allows it."
+        "2 of 6 texts (33.3%) are longer than 5 tokens and were cut. Pass a larger `max_length` if the encoder allows it."
     ]
     assert max(len(ids) for ids in tokenized["train"]["input_ids"]) == 5
     assert isinstance(tokenized, datasets.DatasetDict) and list(tokenized) == ["train", "test"]
@@ -163,9 +160,7 @@ def test_collator_errors(word_tokenizer):
         collator([])
     with pytest.raises(ValueError, match="Example 1 has no labels, others have"):
         collator([EXAMPLES[0], {"input_ids": [1]}])
-    with pytest.raises(
-        ValueError, match=r"Example 0 has a label id twice: \[0, 1, 1\].*multi-hot labels must be floats"
-    ):
+    with pytest.raises(ValueError, match=r"Example 0 has a label id twice: \[0, 1, 1\].*multi-hot labels must be floats"):
         collate_labels([[0, 1, 1]])
     with pytest.raises(ValueError, match=r"rows of one length.*\(2,\), \(3,\)"):
         collate_labels([[0.0, 1.0], [0.0, 1.0, 1.0]])

@@ -126,9 +126,7 @@ def test_broken_files_are_read_to_the_end(jsonl, text_file, taxonomy):
 
 
 def test_latin_1_file_is_read_up_to_the_culprit(text_file, taxonomy):
-    report = check_files(
-        train_file=text_file("text,labels\na,sport\nb\u00e4,sport\n".encode("latin-1")), taxonomy=taxonomy
-    )
+    report = check_files(train_file=text_file("text,labels\na,sport\nb\u00e4,sport\n".encode("latin-1")), taxonomy=taxonomy)
     assert "train.csv, line 3: not UTF-8" in kinds(report)["unreadable_row"].message
     assert report.splits["train"]["documents"] == 1
 
@@ -144,10 +142,7 @@ def test_taxonomy_that_does_not_fit_or_is_unusable(jsonl, tmp_path):
     data = jsonl([{"text": "a", "labels": ["A"]}])
     other = tmp_path / "other.tsv"
     other.write_text(EDGES)
-    assert (
-        "No label of the split 'train'"
-        in kinds(check_files(train_file=data, taxonomy=other))["taxonomy_mismatch"].message
-    )
+    assert "No label of the split 'train'" in kinds(check_files(train_file=data, taxonomy=other))["taxonomy_mismatch"].message
     other.write_text("a\tb\nb\ta\n")
     report = check_files(train_file=data, taxonomy=other)
     assert "cycle" in kinds(report)["bad_taxonomy"].message and report.hierarchy["num_labels"] == 1

@@ -197,9 +197,7 @@ def test_bad_taxonomy_file(jsonl, tmp_path):
 
 def test_missing_files_and_folders(jsonl, tmp_path, taxonomy):
     path = jsonl([GOOD])
-    with pytest.raises(
-        FileNotFoundError, match=r"no train file '.*trian\.jsonl'\. The folder holds \['taxonomy.tsv', 'train"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no train file '.*trian\.jsonl'\. The folder holds \['taxonomy.tsv', 'train"):
         load_htc_dataset(train_file=tmp_path / "trian.jsonl")
     with pytest.raises(FileNotFoundError, match="no test file.*The folder does not exist"):
         load_htc_dataset(train_file=path, test_file=tmp_path / "nowhere" / "test.jsonl")
@@ -213,9 +211,7 @@ def test_missing_files_and_folders(jsonl, tmp_path, taxonomy):
     with pytest.raises(FileNotFoundError, match="holds no data files. Expected train, validation and test"):
         load_htc_dataset(empty)
     (empty / "train.jsonl").write_text(json.dumps(GOOD))
-    with pytest.raises(
-        FileNotFoundError, match=r"no taxonomy 'tree\.tsv', neither in .* The folder holds \['train.jsonl'\]"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no taxonomy 'tree\.tsv', neither in .* The folder holds \['train.jsonl'\]"):
         load_htc_dataset(empty, taxonomy="tree.tsv")
     with pytest.raises(FileNotFoundError, match="has no folder 'sub'; correct `data_dir`"):
         load_htc_dataset(empty, data_dir="sub")
@@ -227,9 +223,7 @@ def test_what_is_nowhere(monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        FileNotFoundError, match=r"neither a built-in data set \(python_docs\), nor a folder here, nor a"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"neither a built-in data set \(python_docs\), nor a folder here, nor a"):
         load_htc_dataset("someone/no_such_data_set_htc")
 
 
@@ -279,9 +273,7 @@ def test_splits_are_named_where_one_split_is_needed(jsonl, taxonomy):
         as_split(loaded.dataset, "test")
     with pytest.raises(TypeError, match="Expected a `Dataset` or a `DatasetDict`, got list"):
         as_split([], "train")
-    with pytest.raises(
-        TypeError, match=r"`eval_dataset` got a DatasetDict with the splits \['train'\]; pass one split"
-    ):
+    with pytest.raises(TypeError, match=r"`eval_dataset` got a DatasetDict with the splits \['train'\]; pass one split"):
         check_is_split(loaded.dataset, "eval_dataset")
     with pytest.raises(TypeError, match="got a tuple.*dataset, hierarchy = load_htc_dataset"):
         check_is_split(loaded)

@@ -55,9 +55,7 @@ def test_every_format_gives_the_same_data(kind, tmp_path, taxonomy, cache_dir):
 
 
 def test_csv_and_jsonl_have_one_fingerprint(tmp_path, taxonomy):
-    csv = load_htc_dataset(
-        train_file=write("csv", tmp_path), taxonomy=taxonomy, label_separator=";", validation_fraction=0
-    )
+    csv = load_htc_dataset(train_file=write("csv", tmp_path), taxonomy=taxonomy, label_separator=";", validation_fraction=0)
     jsonl = load_htc_dataset(train_file=write("jsonl", tmp_path), taxonomy=taxonomy, validation_fraction=0)
     assert csv.fingerprint == jsonl.fingerprint
     other = load_htc_dataset(train_file=write("jsonl", tmp_path, ROWS[:3]), taxonomy=taxonomy, validation_fraction=0)
@@ -72,9 +70,7 @@ def test_label_ids_are_sorted_unique_and_those_of_the_hierarchy(jsonl, taxonomy)
 
 
 def test_one_label_a_row_and_trailing_separators(text_file, taxonomy):
-    one = load_htc_dataset(
-        train_file=text_file("text,labels\nx,sport\ny, politics \n"), taxonomy=taxonomy, validation_fraction=0
-    )
+    one = load_htc_dataset(train_file=text_file("text,labels\nx,sport\ny, politics \n"), taxonomy=taxonomy, validation_fraction=0)
     assert names(one) == [["sport"], ["politics"]]
     several = load_htc_dataset(
         train_file=text_file("text,labels\nx,sport|ball|\ny,|politics\n"),
@@ -140,9 +136,7 @@ def test_paths_give_the_tree(form, jsonl, text_file, caplog):
 
 def test_columns_of_levels_are_one_path(text_file):
     content = "text,l1,l2,l3\nx,sport,ball,football\ny,politics,,\nz,sport,ball,\n"
-    loaded = load_htc_dataset(
-        train_file=text_file(content), label_column=["l1", "l2", "l3"], closure="up", validation_fraction=0
-    )
+    loaded = load_htc_dataset(train_file=text_file(content), label_column=["l1", "l2", "l3"], closure="up", validation_fraction=0)
     assert names(loaded) == [["sport", "sport/ball", "sport/ball/football"], ["politics"], ["sport", "sport/ball"]]
     assert loaded.dataset["train"].column_names == ["text", "labels"]
 

@@ -172,9 +172,7 @@ def test_split_depends_on_the_normalized_text_only():
 
 def test_merged_texts_have_the_labels_of_all_places(tmp_path, monkeypatch):
     """One text in two modules of two chapters, and chapters large enough to be labels."""
-    filler = "".join(
-        f'def f{i}():\n    """Does the thing number {i} of module NAME with great care."""\n' for i in range(40)
-    )
+    filler = "".join(f'def f{i}():\n    """Does the thing number {i} of module NAME with great care."""\n' for i in range(40))
     same = 'def same():\n    """This one stands in both modules, word for word."""\n'
     for name in ("json", "re"):
         (tmp_path / f"{name}.py").write_text(filler.replace("NAME", name) + same)

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import evaluate
-import hf_htc.metrics.hierarchical_f1 as package
 import numpy as np
 import pytest
 import yaml
+
+import hf_htc.metrics.hierarchical_f1 as package
 from hf_htc.metrics.hierarchical_f1 import AVERAGES, CLOSURES, HierarchicalScorer, app
+
 
 FOLDER = Path(package.__file__).parent
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "metrics"
@@ -280,9 +282,7 @@ class TestPage:
     def test_the_choices_are_those_of_the_core(self):
         assert app.AVERAGES == AVERAGES and app.CLOSURES == CLOSURES
         assert "gradio" not in [
-            line.split()[1]
-            for line in Path(app.__file__).read_text().splitlines()
-            if line.startswith(("import", "from"))
+            line.split()[1] for line in Path(app.__file__).read_text().splitlines() if line.startswith(("import", "from"))
         ]
 
     def test_build(self, monkeypatch):

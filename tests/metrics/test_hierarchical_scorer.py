@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer, Taxonomy, hierarchical_scores
 from hf_htc.metrics.hierarchical_f1.label_sets import multi_hot_to_csr, to_csr
-
 from hf_htc.models.hierarchy import LabelHierarchy
+
 
 # 0 Arts, 1 Music (Arts), 2 Jazz (Music), 3 Film (Arts), 4 Sport
 PARENTS = [[], [0], [1], [0], []]
@@ -168,9 +169,7 @@ class TestForms:
             csr(rows),
         ):
             assert scored(form, [[0], [1], [4]]).compute() == expected
-        assert (
-            scored(np.array([[0, 1], [4, 3]]), [[0], [4]]).compute() == scored([[0, 1], [4, 3]], [[0], [4]]).compute()
-        )
+        assert scored(np.array([[0, 1], [4, 3]]), [[0], [4]]).compute() == scored([[0, 1], [4, 3]], [[0], [4]]).compute()
 
     def test_a_tuple_of_lists_is_two_documents(self):
         assert scored(([0], [1]), ([0], [1])).num_documents == 2
@@ -179,9 +178,7 @@ class TestForms:
         assert scored([[0, 0, 1]], [[0, 3, 3, 3]]).compute() == scored([[0, 1]], [[0, 3]]).compute()
 
     def test_repeated_ids_are_not_taken_for_0_1_rows(self):
-        assert (
-            scored([[0, 1] * 4, [0, 1]], [[0, 1], [1]]).compute() == scored([[0, 1], [0, 1]], [[0, 1], [1]]).compute()
-        )
+        assert scored([[0, 1] * 4, [0, 1]], [[0, 1], [1]]).compute() == scored([[0, 1], [0, 1]], [[0, 1], [1]]).compute()
 
     def test_multi_hot(self):
         taxonomy = Taxonomy(PARENTS)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hf_htc.metrics.hierarchical_f1 import AVERAGES, HierarchicalScorer
+
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = json.loads((FIXTURES / "metrics" / "hiclass_small.json").read_text())["cases"]

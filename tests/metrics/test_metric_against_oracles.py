@@ -8,8 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
-from hf_htc.metrics.hierarchical_f1 import AVERAGES, CLOSURES, HierarchicalScorer
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from hf_htc.metrics.hierarchical_f1 import AVERAGES, CLOSURES, HierarchicalScorer
+
 
 SHAPES = ("tree", "dag", "dag_with_structure_nodes")
 
@@ -33,9 +35,7 @@ def random_hierarchy(rng, shape: str) -> tuple[list[list[int]], int]:
 
 def random_sets(rng, num_documents: int, num_labels: int) -> list[list[int]]:
     """Sets of 0 to 5 labels of all but the last two labels, so that some labels never occur."""
-    return [
-        rng.choice(num_labels - 2, size=int(rng.integers(0, 6)), replace=False).tolist() for _ in range(num_documents)
-    ]
+    return [rng.choice(num_labels - 2, size=int(rng.integers(0, 6)), replace=False).tolist() for _ in range(num_documents)]
 
 
 class Loops:
@@ -124,9 +124,7 @@ def test_equals_scikit_learn_for_every_average_and_zero_division(closure, shape,
         f = "f1" if beta == 1 else "fbeta"
         for zero_division, average in itertools.product((0.0, 1.0, math.nan), AVERAGES):
             scores = scorer.compute(averages=average, zero_division=zero_division)
-            expected = precision_recall_fscore_support(
-                gold, predicted, beta=beta, average=average, zero_division=zero_division
-            )
+            expected = precision_recall_fscore_support(gold, predicted, beta=beta, average=average, zero_division=zero_division)
             ours = [scores[f"{average}_{name}"] for name in ("precision", "recall", f)]
             np.testing.assert_allclose(ours, expected[:3], rtol=1e-12, err_msg=f"{average} {zero_division} {beta}")
         by_label = precision_recall_fscore_support(gold, predicted, beta=beta, average=None, zero_division=0.0)
@@ -149,9 +147,7 @@ def test_zero_division_where_a_whole_side_is_empty(zero_division):
             scores = scorer.compute(averages=average, zero_division=zero_division)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                expected = precision_recall_fscore_support(
-                    gold, predicted, average=average, zero_division=zero_division
-                )
+                expected = precision_recall_fscore_support(gold, predicted, average=average, zero_division=zero_division)
             ours = [scores[f"{average}_{name}"] for name in ("precision", "recall", "f1")]
             np.testing.assert_allclose(ours, expected[:3], rtol=1e-12, err_msg=average)
 

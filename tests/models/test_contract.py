@@ -4,7 +4,16 @@ import copy
 
 import pytest
 import torch
-from tiny_models import HIERARCHIES, ids_tensor, make_batch, make_encoder_config, make_hierarchy, make_label_sets, make_model, make_texts
+from tiny_models import (
+    HIERARCHIES,
+    ids_tensor,
+    make_batch,
+    make_encoder_config,
+    make_hierarchy,
+    make_label_sets,
+    make_model,
+    make_texts,
+)
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, pipeline
 
 import hf_htc
@@ -117,7 +126,10 @@ def test_logits_do_not_depend_on_neighbours_or_padding(method, tree, encoder):
     assert torch.isfinite(expected).all()
     for row in range(len(expected)):
         length = int(batch["attention_mask"][row].sum())
-        alone = {"input_ids": batch["input_ids"][row : row + 1, :length], "attention_mask": batch["attention_mask"][row : row + 1, :length]}
+        alone = {
+            "input_ids": batch["input_ids"][row : row + 1, :length],
+            "attention_mask": batch["attention_mask"][row : row + 1, :length],
+        }
         torch.testing.assert_close(logits_of(model, alone)[0], expected[row], atol=2e-5, rtol=1e-4)
         for side in ("left", "right"):
             sizes = (3, 0) if side == "left" else (0, 3)
@@ -134,7 +146,10 @@ def test_logits_do_not_depend_on_neighbours_or_padding(method, tree, encoder):
 def test_every_pooling_is_padding_independent(method, tree, pooling):
     model = make_model(method, tree, pooling=pooling)
     batch = make_batch()
-    left = {key: torch.stack([row.roll(int((mask == 0).sum())) for row, mask in zip(value, batch["attention_mask"])]) for key, value in batch.items()}
+    left = {
+        key: torch.stack([row.roll(int((mask == 0).sum())) for row, mask in zip(value, batch["attention_mask"])])
+        for key, value in batch.items()
+    }
     assert not torch.equal(left["input_ids"], batch["input_ids"])
     torch.testing.assert_close(logits_of(model, left), logits_of(model, batch), atol=2e-5, rtol=1e-4)
 
@@ -154,7 +169,9 @@ def test_all_forms_of_labels_agree(model, hierarchy):
     hot = torch.zeros(4, hierarchy.num_labels)
     for row, labels in enumerate(sets):
         hot[row, labels] = 1
-    losses = [model(**batch, labels=labels).loss for labels in (hot, hot.bool(), hot.half(), ids_tensor(sets), ids_tensor(sets).int())]
+    losses = [
+        model(**batch, labels=labels).loss for labels in (hot, hot.bool(), hot.half(), ids_tensor(sets), ids_tensor(sets).int())
+    ]
     for loss in losses[1:]:
         assert torch.equal(loss, losses[0])
     single = torch.tensor([0, 1, 2, 3])
@@ -206,7 +223,9 @@ def test_no_input_is_refused(model):
 def test_inputs_embeds_give_the_same_logits(model):
     batch = make_batch()
     embeds = model.get_input_embeddings()(batch["input_ids"])
-    torch.testing.assert_close(logits_of(model, {"inputs_embeds": embeds, "attention_mask": batch["attention_mask"]}), logits_of(model, batch))
+    torch.testing.assert_close(
+        logits_of(model, {"inputs_embeds": embeds, "attention_mask": batch["attention_mask"]}), logits_of(model, batch)
+    )
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -217,7 +236,7 @@ def test_every_parameter_gets_a_gradient_and_changes(method, dag, encoder):
     model = make_model(method, dag, encoder).train()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    seen = {name: False for name in before}
+    seen = dict.fromkeys(before, False)
     torch.manual_seed(0)
     for step in range(3):
         batch = make_batch(8, 12, seed=step, low=5)
@@ -361,7 +380,9 @@ def test_thirty_thousand_labels(method):
     number = 30_000
     hierarchy = LabelHierarchy([f"label {i}" for i in range(number)], [[] if i < 20 else [i // 8] for i in range(number)])
     config = hf_htc.config_class(method)(
-        text_config=make_encoder_config("bert", hidden_size=8), hierarchy=hierarchy, **({"node_dim": 8} if method == "hiagm" else {})
+        text_config=make_encoder_config("bert", hidden_size=8),
+        hierarchy=hierarchy,
+        **({"node_dim": 8} if method == "hiagm" else {}),
     )
     model = hf_htc.model_class(method)(config)
     model.set_label_statistics([[i] for i in range(number)])
@@ -379,7 +400,9 @@ class _WordTokenizer:
     def __call__(self, texts, **kwargs):
         from transformers import BatchEncoding
 
-        return BatchEncoding({"input_ids": torch.full((len(texts), 4), 7), "attention_mask": torch.ones(len(texts), 4, dtype=torch.long)})
+        return BatchEncoding(
+            {"input_ids": torch.full((len(texts), 4), 7), "attention_mask": torch.ones(len(texts), 4, dtype=torch.long)}
+        )
 
 
 # ---------------------------------------------------------------------------------------------- LoRA
@@ -415,4 +438,6 @@ def test_lora_trains_saves_and_merges_the_head(method, tree, tmp_path):
     torch.testing.assert_close(logits_of(loaded, batch), expected, atol=1e-5, rtol=1e-5)
     merged = loaded.merge_and_unload()
     merged.save_pretrained(tmp_path / "merged")
-    torch.testing.assert_close(logits_of(type(start).from_pretrained(tmp_path / "merged").eval(), batch), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        logits_of(type(start).from_pretrained(tmp_path / "merged").eval(), batch), expected, atol=1e-5, rtol=1e-4
+    )

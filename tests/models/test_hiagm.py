@@ -31,7 +31,9 @@ def load(name):
 
 
 def make_config(hierarchy, hidden_size=16, **options):
-    return HiAGMConfig(text_config=make_encoder_config(hidden_size=hidden_size, num_attention_heads=1), hierarchy=hierarchy, **options)
+    return HiAGMConfig(
+        text_config=make_encoder_config(hidden_size=hidden_size, num_attention_heads=1), hierarchy=hierarchy, **options
+    )
 
 
 def load_gcn(gcn, hierarchy, numbers, prefix=""):
@@ -119,7 +121,9 @@ def test_prior_on_a_dag_with_structure_only_nodes_against_loops():
                 both = {k: sum(p in row and k in row for row in sets) for k in hierarchy.children[p]}
                 expected = both[c] / sum(both.values()) if sum(both.values()) else 0.0
             assert prior[number] == pytest.approx(expected)
-    assert edge_prior(None, hierarchy, "ratio").tolist() == pytest.approx([1 / len(hierarchy.children[p]) for p, _ in hierarchy.edges])
+    assert edge_prior(None, hierarchy, "ratio").tolist() == pytest.approx(
+        [1 / len(hierarchy.children[p]) for p, _ in hierarchy.edges]
+    )
 
 
 def test_text_propagation_head_and_its_gradients():
@@ -245,7 +249,9 @@ def test_dropout_places():
 
 def test_frozen_edge_weights_stay_at_the_prior():
     model = make_model("hiagm", make_tree(), train_edge_weights=False)
-    assert not any(parameter.requires_grad for name, parameter in model.named_parameters() if ".weight_up" in name or ".weight_down" in name)
+    assert not any(
+        parameter.requires_grad for name, parameter in model.named_parameters() if ".weight_up" in name or ".weight_down" in name
+    )
     assert make_model("hiagm", make_tree()).classifier.structure_encoder[0].weight_down.requires_grad
 
 
@@ -261,7 +267,9 @@ def test_stacked_layers_and_node_classifier():
         states = model.classifier.transformation(text).view(3, 13, 6)
         for layer in model.classifier.structure_encoder:
             states = layer(states)
-        expected = torch.stack([(states[:, n] @ model.classifier.out_weight[n]) + model.classifier.out_bias[n] for n in range(13)], dim=1)
+        expected = torch.stack(
+            [(states[:, n] @ model.classifier.out_weight[n]) + model.classifier.out_bias[n] for n in range(13)], dim=1
+        )
         torch.testing.assert_close(model.classifier(text), expected)
 
 

@@ -88,7 +88,9 @@ def test_golden_checkpoints_of_every_release_give_their_logits(folder):
     stored = json.loads((GOLDEN / folder / "expected.json").read_text())
     model = AutoModelForSequenceClassification.from_pretrained(GOLDEN / folder).eval()
     with torch.no_grad():
-        output = model(**{key: torch.tensor(value) for key, value in stored["batch"].items()}, labels=torch.tensor(stored["labels"]))
+        output = model(
+            **{key: torch.tensor(value) for key, value in stored["batch"].items()}, labels=torch.tensor(stored["labels"])
+        )
     torch.testing.assert_close(output.logits, torch.tensor(stored["logits"]), atol=1e-5, rtol=1e-4)
     assert float(output.loss) == pytest.approx(stored["loss"], rel=1e-4)
     assert model.config.get_hierarchy().fingerprint() == stored["hierarchy"]

@@ -44,7 +44,12 @@ def test_one_large_batch_and_accumulated_small_ones_agree(method, tokenizer, tmp
     for size, accumulation in ((32, 1), (8, 4)):
         model = without_dropout(make_model(method, make_tree()))
         arguments = make_arguments(
-            tmp_path, per_device_train_batch_size=size, gradient_accumulation_steps=accumulation, max_steps=3, optim="sgd", max_grad_norm=1e9
+            tmp_path,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=accumulation,
+            max_steps=3,
+            optim="sgd",
+            max_grad_norm=1e9,
         )
         trainer = build_trainer(model, arguments, make_dataset(96), tokenizer=tokenizer)
         trainer.train()
@@ -160,7 +165,11 @@ def test_without_validation_data_nothing_is_evaluated(tokenizer, tmp_path, caplo
     ("change", "error", "message"),
     [
         ({"tokenizer": None}, ValueError, "`tokenizer` is missing"),
-        ({"train_dataset": DatasetDict({"train": make_dataset(8), "test": make_dataset(8)})}, TypeError, r"DatasetDict with the splits.*dataset\['train'\]"),
+        (
+            {"train_dataset": DatasetDict({"train": make_dataset(8), "test": make_dataset(8)})},
+            TypeError,
+            r"DatasetDict with the splits.*dataset\['train'\]",
+        ),
         ({"closure": "down"}, ValueError, "`closure` is 'down'"),
     ],
 )
@@ -287,7 +296,9 @@ def test_a_model_that_learned_nothing_is_told(tokenizer, tmp_path, caplog):
     assert "no more than the label prior" in caplog.text
     caplog.clear()
     learner = make_model("flat", make_tree())
-    arguments = make_arguments(tmp_path, eval_strategy="epoch", num_train_epochs=25, classifier_learning_rate=3e-2, learning_rate=1e-2)
+    arguments = make_arguments(
+        tmp_path, eval_strategy="epoch", num_train_epochs=25, classifier_learning_rate=3e-2, learning_rate=1e-2
+    )
     trainer = build_trainer(learner, arguments, make_dataset(), make_dataset(16, seed=1), tokenizer)
     trainer.train()
     assert trainer.evaluate()["eval_micro_f1"] > 0.6
