@@ -27,9 +27,8 @@ def train(folder, output, processes):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     arguments = HTCTrainingArguments(
         output + ".out", max_steps=3, per_device_train_batch_size=16 // processes, per_device_eval_batch_size=3,
-        output + ".out", max_steps=3, per_device_train_batch_size=16 // processes, per_device_eval_batch_size=3,
-        learning_rate=1e-3,
-        load_best_model_at_end=False, use_cpu=True, warmup_steps=0, optim="sgd", seed=3,
+        learning_rate=1e-3, classifier_learning_rate=1e-2, logging_steps=1, disable_tqdm=True, save_strategy="no",
+        eval_strategy="no", load_best_model_at_end=False, use_cpu=True, warmup_steps=0, optim="sgd", seed=3,
     )  # fmt: skip
     trainer = build_trainer(
         model, arguments, make_dataset(48), make_dataset(19, seed=5), tokenizer, data_collator=Recording(tokenizer)
