@@ -11,9 +11,9 @@ from hf_htc.cli.common import DataArguments, score_table, set_up_logging
 
 
 SENTENCES = [
-    "Return a new list containing all items from the iterable in ascending order.",
-    "Open a TCP connection to the given host and port, and return a reader and a writer for the socket stream.",
-    "Compress the data with the given level and return a bytes object that holds the compressed data.",
+    "Wait until the task is done and return its result; raise an exception if the coroutine was cancelled.",
+    "Parse the header of an email message and return the list of addresses in it.",
+    "Return a decimal number rounded to the precision of the current context.",
 ]
 # Chosen on the validation split; an encoder from nothing takes a higher rate than a pretrained one, and a narrow node
 # dimension is enough for it.
