@@ -43,10 +43,9 @@ def details(results):
                 for key in sorted(test)
                 if key.startswith("level_") and key.endswith("micro_f1") and "c_" not in key
             ]
-            rows.append(
-                [run, percent(test["micro_f1"]), percent(test["macro_f1"]), percent(test["samples_f1"]), " / ".join(levels),
-                 percent(validation["micro_f1"]), f"{manifest['dataset']['documents']['validation']:,}", f"{manifest['seconds']['total']:,.0f}"]
-            )  # fmt: skip
+            scores = [percent(test[key]) for key in ("micro_f1", "macro_f1", "samples_f1")]
+            count, seconds = manifest["dataset"]["documents"]["validation"], manifest["seconds"]["total"]
+            rows.append([run, *scores, " / ".join(levels), percent(validation["micro_f1"]), f"{count:,}", f"{seconds:,.0f}"])
         head = [
             "run",
             "test micro-F1",
@@ -71,8 +70,8 @@ def details(results):
         neural = next((manifest for manifest in runs.values() if manifest["settings"].get("learning_rate")), first)
         versions = ", ".join(f"{key} {value}" for key, value in neural["versions"].items())
         parts.append(
-            f"Encoder {neural['text_encoder']}; {neural['machine']['cores']} cores, accelerator {neural['machine']['accelerator']}; "
-            f"closure of the scores `{first['scores']['test']['closure']}`; {versions}.\n"
+            f"Encoder {neural['text_encoder']}; {neural['machine']['cores']} cores, "
+            f"accelerator {neural['machine']['accelerator']}; closure of the scores `{first['scores']['test']['closure']}`; {versions}.\n"
         )
     return "\n".join(parts)
 
