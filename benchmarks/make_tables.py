@@ -71,7 +71,8 @@ def details(results):
         versions = ", ".join(f"{key} {value}" for key, value in neural["versions"].items())
         parts.append(
             f"Encoder {neural['text_encoder']}; {neural['machine']['cores']} cores, "
-            f"accelerator {neural['machine']['accelerator']}; closure of the scores `{first['scores']['test']['closure']}`; {versions}.\n"
+            f"accelerator {neural['machine']['accelerator']}; closure of the scores "
+            f"`{first['scores']['test']['closure']}`; {versions}.\n"
         )
     return "\n".join(parts)
 

@@ -230,6 +230,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             attention_mask, input_ids, inputs_embeds, token_type_ids
         )
         extra = {}
+        # A decoder such as GPT-2 would add token types as words.
         if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
             extra["token_type_ids"] = token_type_ids
         outputs = self.model(
@@ -269,8 +270,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         target = Path(save_directory)
         if target.is_file():
             raise ValueError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
-        if not is_main_process:
-            return
+        if not is_main_process:  # writes nothing, but takes part in gathering sharded weights
+            return super().save_pretrained(target, is_main_process=False, state_dict=state_dict, **kwargs)
         self._clean_names()
         if self._auto_class is not None:  # transformers itself records one Auto class only
             self.config.auto_map = {"AutoModel": f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}

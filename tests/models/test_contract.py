@@ -113,6 +113,15 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_loadable(model, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]  # nothing half-written is left behind
 
 
+def test_weights_are_moved_before_the_config(model, tmp_path, monkeypatch):
+    import os
+
+    moved, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda source, target: (moved.append(os.path.basename(target)), replace(source, target)))
+    model.save_pretrained(tmp_path / "checkpoint")
+    assert moved[0] == "model.safetensors" and moved[-1] == "config.json"
+
+
 # ---------------------------------------------------------------------------------------------- independence
 
 
