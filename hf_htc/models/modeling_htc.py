@@ -150,6 +150,19 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             model.set_label_statistics(train_labels)
         return model
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As transformers' own; a damaged weights file is an `OSError` that names the checkpoint."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except Exception as error:
+            if type(error).__name__ != "SafetensorError":
+                raise
+            raise OSError(
+                f"The weights of {str(pretrained_model_name_or_path)!r} are incomplete or damaged ({error}). Save or download "
+                "the checkpoint again."
+            ) from error
+
     def fit_tokenizer(self, tokenizer):
         """Reconciles the model with a tokenizer: text length, padding token, size of the embedding table."""
         limit = min((n for n in (self.config.max_text_length, tokenizer.model_max_length) if n), default=None)
