@@ -56,7 +56,7 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     from transformers import set_seed
 
     import hf_htc
-    from hf_htc.cli.train import _example, evaluate_splits, write_results
+    from hf_htc.cli.train import evaluate_splits, write_results
     from hf_htc.evaluation.baselines import svm_baseline
     from hf_htc.hub import save
     from hf_htc.training import HTCTrainingArguments, build_trainer
@@ -114,7 +114,8 @@ def quickstart(output_dir, dataset_name, epochs, seed):
         {split: result.scores for split, result in results.items()},
         {**seconds, "total": round(time.time() - started, 1)},
     )
-    folder = save(model, tokenizer, output_dir, run=manifest, example_text=_example(dataset))
+    manifest["comparison"] = {name: {key: value for key, value in scores.items() if "f1" in key} for name, scores in rows}
+    folder = save(model, tokenizer, output_dir, run=manifest, example_text=SENTENCES[0])
     write_results(results, folder, model, f"HiAGM on {dataset_name}")
     print(f"\nTest scores (closure {closure}):\n" + score_table(rows))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")

@@ -119,12 +119,12 @@ def train(data, options, training, command):
             **_changed(training, skip=("output_dir", "logging_dir", "run_name")),
         },
         training.seed,
-        public_name(options.text_encoder) or Path(options.text_encoder).name,
+        public_name(options.text_encoder) or None,
         {split: result.scores for split, result in results.items()},
         seconds,
     )
     manifest["log"] = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
-    folder = save(model, tokenizer, training.output_dir, run=manifest, example_text=_example(dataset))
+    folder = save(model, tokenizer, training.output_dir, run=manifest)
     write_results(results, folder, model, f"{options.method} on {data.name()}")
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
@@ -212,10 +212,3 @@ def _changed(arguments, skip=()):
         ):
             changed[f.name] = value if isinstance(value, (int, float, bool, type(None))) else public_value(str(value))
     return changed
-
-
-def _example(dataset):
-    """A short text of the data for the card's snippet."""
-    rows = dataset["validation" if "validation" in dataset else "train"]
-    texts = rows[: min(200, len(rows))]["text"]
-    return " ".join(min(texts, key=lambda text: abs(len(text) - 120)).split())[:200]

@@ -54,7 +54,7 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["hierarchical-text-classification", "hf_htc", config.model_type],
-        base_model=run.get("text_encoder") or config.text_config._name_or_path or None,
+        base_model=run.get("text_encoder") or config.text_config._name_or_path or None,  # a Hub id; none for a local folder
         model_name=model_name if scores else None,
         eval_results=_eval_results(scores, split, dataset_name) if scores else None,
     )

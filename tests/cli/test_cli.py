@@ -163,7 +163,8 @@ class TestTrain:
         assert run["command"].startswith("hf-htc train --train_file train.jsonl --validation_file validation.jsonl")
         assert run["dataset"]["name"] == "own files"
         assert run["dataset"]["documents"] == {"train": 40, "validation": 12, "test": 17}
-        assert run["text_encoder"] == "tiny-encoder"
+        assert run["text_encoder"] is None  # a local folder is no public encoder
+        assert run["settings"]["text_encoder"] == "tiny-encoder"
         assert run["settings"]["classifier_learning_rate"] == 0.05
         assert run["settings"]["learning_rate"] == 1e-4  # the recommendation, filled in
         assert run["settings"]["num_train_epochs"] == 1
@@ -524,6 +525,7 @@ def test_quickstart(work, tmp_path, capfd):
     assert names == ["flat", "hiagm", "TF-IDF + linear SVM"]
     assert f"{run['scores']['test']['micro_f1']:.4f}" in scores
     assert all(sentence in reloaded for sentence in SENTENCES)
+    assert set(run["comparison"]) == set(names)
     assert run["dataset"]["name"] == "tiny-data"
     for file in ("README.md", "run.json", "report_test.md", "config.json", "tokenizer_config.json"):
         assert str(tmp_path) not in (output / file).read_text(), file
