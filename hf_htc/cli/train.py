@@ -113,6 +113,7 @@ def train(data, options, training, command):
         dataset,
         loaded.hierarchy,
         {
+            "text_encoder": Path(options.text_encoder).name,
             **_changed(options),
             **data.settings(),
             **method_options,
