@@ -22,7 +22,7 @@ from hf_htc.cli.common import score_table, set_up_logging
 from hf_htc.evaluation.baselines import svm_baseline
 from hf_htc.evaluation.predictions import evaluate_model
 from hf_htc.training import HTCTrainingArguments, build_trainer
-from hf_htc.training.manifest import run_manifest
+from hf_htc.training.manifest import run_manifest, source_commit
 
 
 def main(arguments=None):
@@ -41,6 +41,7 @@ def main(arguments=None):
     parser.add_argument("--work", default="runs/compare")
     options = parser.parse_args(arguments)
     set_up_logging()
+    source_commit()  # the code that runs, not what is committed by the end
     loaded = hf_htc.load_htc_dataset(options.dataset)
     results = json.loads(options.output.read_text()) if options.output.exists() else {}
     for seed in options.seeds:

@@ -54,8 +54,9 @@ def train(data, options, training, command):
     from hf_htc.hub import save
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import EitherMetricEarlyStopping, build_trainer
-    from hf_htc.training.manifest import run_manifest
+    from hf_htc.training.manifest import run_manifest, source_commit
 
+    source_commit()  # the code that runs, not what is committed by the end
     hf_htc.register()
     model_class = hf_htc.model_class(options.method)
     if options.text_encoder is None:

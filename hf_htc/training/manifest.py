@@ -1,5 +1,6 @@
 """The run manifest: what a run was, so that its numbers can be trusted and made again."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -60,8 +61,11 @@ def versions():
     return found
 
 
+@functools.cache
 def source_commit():
-    """The commit of a source checkout of hf_htc, with `-dirty` when files differ; `None` for an installed package."""
+    """The commit of a source checkout of hf_htc, with `-dirty` when files differ; `None` for an installed package.
+
+    Asked once a process: a long run calls it when it begins, so that a commit made meanwhile is not taken for its own."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
