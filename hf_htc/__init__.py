@@ -22,6 +22,8 @@ _EXPORTS = {
     "HTCPreTrainedModel": "models.modeling_htc",
     "HTCOutput": "models.modeling_htc",
     "LabelHierarchy": "models.hierarchy",
+    "TextRCNNConfig": "models.configuration_textrcnn",
+    "TextRCNNModel": "models.modeling_textrcnn",
     "load_htc_dataset": "data",
     "HTCDataCollator": "data",
     "build_trainer": "training",
@@ -54,9 +56,17 @@ def _method(method, position):
 
 
 def register():
-    """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`; more calls do nothing."""
+    """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`, and the text encoder TextRCNN
+    with the first two; more calls do nothing."""
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+    from .models.configuration_textrcnn import TextRCNNConfig
+    from .models.modeling_textrcnn import TextRCNNModel
+
+    AutoConfig.register(TextRCNNConfig.model_type, TextRCNNConfig, exist_ok=True)
+    AutoModel.register(TextRCNNConfig, TextRCNNModel, exist_ok=True)
+    TextRCNNConfig.register_for_auto_class()
+    TextRCNNModel.register_for_auto_class("AutoModel")
     for method in METHODS:
         config, model = config_class(method), model_class(method)
         AutoConfig.register(config.model_type, config, exist_ok=True)

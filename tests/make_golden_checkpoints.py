@@ -1,4 +1,4 @@
-"""Writes the golden checkpoint of each method for the present version: python tests/make_golden_checkpoints.py
+"""Writes the golden checkpoint of each method and variant for the present version: python tests/make_golden_checkpoints.py
 
 Run once a release, before it is tagged; a folder that is there already is never changed.
 """
@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 
 import torch
-from tiny_models import ids_tensor, make_batch, make_dag, make_label_sets, make_model
+from tiny_models import VARIANTS, ids_tensor, make_batch, make_dag, make_label_sets, make_model
 
 import hf_htc
 
 
 def main():
     root = Path(__file__).parent / "fixtures" / "checkpoints"
-    for method in hf_htc.METHODS:
-        folder = root / f"{method}-{hf_htc.__version__}"
+    for method in [*hf_htc.METHODS, *VARIANTS]:
+        folder = root / f"{method.replace(', ', '_').lower()}-{hf_htc.__version__}"
         if folder.exists():
             continue
         hierarchy = make_dag()

@@ -66,19 +66,36 @@ ENCODERS = {
     "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2, "pad_token_id": 0},
     "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "bos_token_id": 2, "eos_token_id": 3,
              "pad_token_id": 0},
+    "htc_textrcnn": {"embedding_size": 10, "gru_hidden_size": 4, "num_filters": 5, "pad_token_id": 0, "initializer_range": 0.5},
 }  # fmt: skip
 
 
+# What the contract covers beside the methods themselves: their variants, and our own text encoder.
+VARIANTS = {
+    "hiagm, LA": ("hiagm", "bert", {"variant": "la", "node_dim": 16}),
+    "hiagm, TreeLSTM": ("hiagm", "bert", {"structure_encoder": "tree_lstm"}),
+    "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
+    "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
+    "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+}
+
+
+def split_variant(name):
+    """Method, text encoder and options of a method's or variant's name."""
+    method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
+    return method, encoder, ({"node_dim": 6} if method == "hiagm" else {}) | options
+
+
 def make_encoder_config(kind="bert", **changes):
-    """A text encoder of 16 dimensions over the tiny vocabulary."""
+    """A text encoder of 16 dimensions (TextRCNN: 15) over the tiny vocabulary."""
     options = {**ENCODERS[kind], "vocab_size": len(WORDS) + 8, **changes}
     return AutoConfig.for_model(kind, **options)
 
 
-def make_model(method, hierarchy, encoder="bert", statistics=True, seed=0, **options):
-    """A model with random weights of a visible size, in eval mode."""
-    if method == "hiagm":
-        options = {"node_dim": 6, **options}
+def make_model(method, hierarchy, encoder=None, statistics=True, seed=0, **options):
+    """A model with random weights of a visible size, in eval mode; `method` may be one of `VARIANTS`."""
+    method, own_encoder, own_options = split_variant(method)
+    encoder, options = encoder or own_encoder, {**own_options, **options}
     torch.manual_seed(seed)
     text_config = make_encoder_config(encoder) if isinstance(encoder, str) else encoder
     config = hf_htc.config_class(method)(text_config=text_config, hierarchy=hierarchy, initializer_range=0.2, **options)

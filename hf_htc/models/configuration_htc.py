@@ -8,12 +8,14 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import logging
 
+from .configuration_textrcnn import TextRCNNConfig
 from .hierarchy import LabelHierarchy
 from .version import __version__
 
 
 logger = logging.get_logger(__name__)
 
+STRUCTURE_ENCODERS = ("gcn", "tree_lstm")
 # Keywords of `PreTrainedConfig` that `from_text_encoder` passes on although they are no fields of ours.
 _COMMON_KEYWORDS = {
     "id2label",
@@ -71,8 +73,8 @@ class HTCConfig(PreTrainedConfig):
     model_type = "htc"
     sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="bert")}
     keys_to_ignore_at_inference = ["losses", "hidden_states", "attentions"]
-    # What `hf_htc.training` uses where the user says nothing; measured, see the method's page.
-    recommended_training = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
+    # Learning rates on a pretrained encoder where the user says nothing; measured, see the method's page.
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
 
     text_config: dict | PreTrainedConfig | None = None
     hierarchy: dict | LabelHierarchy | None = None
@@ -93,6 +95,9 @@ class HTCConfig(PreTrainedConfig):
             kwargs["label2id"] = {name: i for i, name in enumerate(names)}
             kwargs.pop("num_labels", None)
             self.hierarchy = hierarchy_to_config(self.hierarchy)
+        # Not by AutoConfig, which does not know it where the package is not installed.
+        if isinstance(self.text_config, dict) and self.text_config.get("model_type") == TextRCNNConfig.model_type:
+            self.text_config = TextRCNNConfig(**self.text_config)
         # The stock text-classification pipeline applies a sigmoid only when told so.
         kwargs.setdefault("problem_type", "multi_label_classification")
         unknown = sorted(set(kwargs) - _COMMON_KEYWORDS - _LOADING_KEYWORDS - set(dir(PreTrainedConfig)))
@@ -100,6 +105,13 @@ class HTCConfig(PreTrainedConfig):
         if unknown:
             logger.warning(f"{type(self).__name__} does not know {unknown}; kept in the config, used by nothing.")
         super().__post_init__(**kwargs)
+
+    @property
+    def recommended_training(self):
+        """Learning rates that `hf_htc.training` uses where the user says nothing, by the field of the training arguments."""
+        rates = dict(self.pretrained_learning_rates)
+        own = getattr(self.text_config, "recommended_learning_rate", None)
+        return rates if own is None else {**rates, "learning_rate": own}
 
     # ------------------------------------------------------------------ checks, run at construction and at saving
 
@@ -211,6 +223,22 @@ def check_thresholds(thresholds, num_labels):
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
+
+
+def check_structure_encoder(config):
+    """Raises `ValueError` unless the options of the structure encoder are possible together."""
+    if config.structure_encoder not in STRUCTURE_ENCODERS:
+        raise ValueError(
+            f"`structure_encoder` is {config.structure_encoder!r}; allowed are {', '.join(map(repr, STRUCTURE_ENCODERS))}."
+        )
+    if not isinstance(config.node_dim, int) or config.node_dim < 1:
+        raise ValueError(f"`node_dim` is {config.node_dim!r}; give a whole number of at least 1, or 'auto'.")
+    if config.structure_encoder == "tree_lstm" and config.node_dim % 2:
+        raise ValueError(f"`node_dim` is {config.node_dim}; a TreeLSTM has half of it in each direction, so give an even number.")
+    if config.num_structure_layers < 1:
+        raise ValueError(f"`num_structure_layers` is {config.num_structure_layers}; it is at least 1.")
+    if config.prior not in ("ratio", "sibling"):
+        raise ValueError(f"`prior` is {config.prior!r}; allowed are 'ratio', 'sibling'.")
 
 
 def check_config_keywords(config_class, keywords):

@@ -13,6 +13,7 @@ from .configuration_flat import FlatConfig
 from .labels import label_log_odds
 from .losses import at_least_float32, multi_label_bce
 from .modeling_htc import HTCPreTrainedModel
+from .text_encoders import text_vector_size
 
 
 class FlatClassifier(nn.Module):
@@ -20,7 +21,7 @@ class FlatClassifier(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.out_proj = nn.Linear(config.text_config.hidden_size, config.num_labels)
+        self.out_proj = nn.Linear(text_vector_size(config), config.num_labels)
 
     def forward(self, text):  # (B, D)
         return self.out_proj(text)  # (B, N)

@@ -1,7 +1,8 @@
-"""HiAGM-TP: text features are propagated over the label hierarchy (Zhou et al., "Hierarchy-Aware Global Model for
-Hierarchical Text Classification", ACL 2020). The settings and every difference from the authors' code: model_cards/hiagm.md.
+"""HiAGM: text features (TP) or label embeddings (LA) run through the label hierarchy (Zhou et al., "Hierarchy-Aware Global Model
+for Hierarchical Text Classification", ACL 2020). The settings and every difference from the authors' code: model_cards/hiagm.md.
 
-Legend: `B` documents, `T` tokens, `H` hidden size of the text encoder, `M` nodes, `N` labels, `D` node dimension.
+Legend: `B` documents, `T` tokens, `H` hidden size of the text encoder, `M` nodes, `N` labels, `D` node dimension,
+`P` positions that labels attend to.
 """
 
 import torch
@@ -12,13 +13,14 @@ from .configuration_hiagm import HiAGMConfig
 from .labels import label_log_odds
 from .losses import at_least_float32, multi_label_bce, recursive_regularization
 from .modeling_htc import HTCModule, HTCPreTrainedModel
-from .structure_encoders import HierarchyGCN
+from .structure_encoders import build_structure_encoder
+from .text_encoders import pool, text_vector_size
 
 
 class HiAGMClassifier(HTCModule):
     """
-    The text propagation: a linear layer gives every node its share of the text, the structure encoder passes messages, a
-    classifier reads the labels from all node states (`"flatten"`) or from each label's own (`"node"`).
+    What both variants share: the structure encoder, and a classifier that reads the labels from all node states (`"flatten"`)
+    or from each label's own (`"node"`).
     """
 
     def __init__(self, config):
@@ -29,10 +31,9 @@ class HiAGMClassifier(HTCModule):
             config.node_dim,
         )
         self.config = config
-        self.transformation = nn.Linear(config.text_config.hidden_size, self.num_nodes * self.node_dim)
         self.transformation_dropout = nn.Dropout(config.transformation_dropout)
-        self.structure_encoder = nn.ModuleList([HierarchyGCN(config) for _ in range(config.num_structure_layers)])
-        width = self.num_nodes * self.node_dim if config.classifier == "flatten" else self.node_dim
+        self.structure_encoder = build_structure_encoder(config)
+        width = config.num_read_nodes() * self.node_dim if config.classifier == "flatten" else self.node_dim
         self.out_weight = nn.Parameter(torch.empty(self.num_labels, width))
         self.out_bias = nn.Parameter(torch.empty(self.num_labels))
         self.logit_dropout = nn.Dropout(config.logit_dropout)
@@ -53,10 +54,12 @@ class HiAGMClassifier(HTCModule):
         for layer in self.structure_encoder:
             layer.set_label_statistics(statistics, self.config)
 
-    def forward(self, text):  # (B, H)
-        nodes = self.transformation_dropout(self.transformation(text)).view(-1, self.num_nodes, self.node_dim)  # (B, M, D)
+    def encode_structure(self, nodes):  # (B, M, D)
         for layer in self.structure_encoder:
             nodes = layer(nodes)
+        return nodes
+
+    def classify(self, nodes):  # (B, M, D), or (B, N, D) of the labels alone
         if self.config.classifier == "flatten":
             logits = nn.functional.linear(nodes.flatten(1), self.out_weight, self.out_bias)
         else:
@@ -64,9 +67,66 @@ class HiAGMClassifier(HTCModule):
         return self.logit_dropout(logits)  # (B, N)
 
 
+class TextPropagation(HiAGMClassifier):
+    """HiAGM-TP: a linear layer gives every node its share of the text, the structure encoder passes messages between them."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.transformation = nn.Linear(text_vector_size(config), self.num_nodes * self.node_dim)
+
+    def forward(self, text):  # (B, H)
+        nodes = self.transformation_dropout(self.transformation(text)).view(-1, self.num_nodes, self.node_dim)  # (B, M, D)
+        return self.classify(self.encode_structure(nodes))
+
+
+class LabelAttention(HiAGMClassifier):
+    """
+    HiAGM-LA: label embeddings run through the structure encoder; every label `n` then reads the text at the positions `p`,
+    `v_n = sum_p softmax_p(x_p . l_n) x_p`. Positions whose width is not the node dimension are projected to it.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.label_embeddings = nn.Parameter(torch.empty(self.num_nodes, self.node_dim))
+        text_config = config.text_config
+        width = {"tokens": text_config.hidden_size, "text": text_vector_size(config)}.get(config.attention_positions)
+        width = text_config.num_filters if width is None else width
+        self.projection = None if width == self.node_dim else nn.Linear(width, self.node_dim)
+
+    @torch.no_grad()
+    def init_weights(self, config):
+        super().init_weights(config)
+        init.kaiming_uniform_(self.label_embeddings)
+
+    def forward(self, positions, mask=None):
+        """
+        Args:
+            positions (`torch.Tensor` of shape `(B, P, W)`): What is attended to.
+            mask (`torch.Tensor` of shape `(B, P)`, *optional*): 0 for positions to leave out.
+
+        Returns:
+            `torch.Tensor` of shape `(B, N)`: the logits.
+        """
+        nodes = self.transformation_dropout(self.label_embeddings).unsqueeze(0)
+        labels = self.encode_structure(nodes)[:, : self.num_labels]  # (1, N, D)
+        if self.projection is not None:
+            positions = self.projection(positions)
+        return self.classify(self.attend(labels, positions, mask))
+
+    @staticmethod
+    def attend(labels, positions, mask=None):
+        """Label-wise texts `(B, N, D)`; the fused kernel never holds the `(B, N, P)` attention as a whole."""
+        if mask is not None:
+            first = torch.arange(mask.shape[1], device=mask.device) == 0
+            mask = ((mask != 0) | first).unsqueeze(1)  # (B, 1, P); a text without tokens is its first position, not NaN
+        query = labels.to(positions.dtype).expand(positions.shape[0], -1, -1)
+        return nn.functional.scaled_dot_product_attention(query, positions, positions, attn_mask=mask, scale=1.0)
+
+
 class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
     """
-    HiAGM-TP: `loss = BCE + recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2`.
+    HiAGM-TP or HiAGM-LA, as `config.variant` says:
+    `loss = BCE + recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2`.
 
     Call [`~HTCPreTrainedModel.set_label_statistics`] (or give `train_labels` to `from_text_encoder`; `build_trainer` does it)
     so that the edges start at the prior probabilities of the training labels.
@@ -81,11 +141,11 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
     """
 
     config: HiAGMConfig
-    _no_split_modules = ["HierarchyGCN"]
+    _no_split_modules = ["HierarchyGCN", "TreeLSTMPass"]
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = HiAGMClassifier(config)
+        self.classifier = TextPropagation(config) if config.variant == "tp" else LabelAttention(config)
         self.post_init()
 
     def forward(
@@ -110,10 +170,15 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
         Returns:
             [`HTCOutput`] with `losses` `bce` and `recursive_regularization`.
         """
-        encoded, text = self.encode(
+        encoded, mask = self.encode_tokens(
             input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
         )
-        logits = at_least_float32(self.classifier(text))  # (B, N)
+        if self.config.variant == "la" and self.config.attention_positions == "tokens":
+            logits = self.classifier(self.text_dropout(encoded.last_hidden_state), mask)
+        else:
+            text = self.text_dropout(pool(encoded, mask, self.config.pooling))
+            logits = self.classifier(text if self.config.variant == "tp" else self._positions(text))
+        logits = at_least_float32(logits)  # (B, N)
         losses = {}
         if labels is not None:
             losses["bce"] = multi_label_bce(logits, self.label_targets(labels))
@@ -121,3 +186,11 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
                 penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
                 losses["recursive_regularization"] = self.config.recursive_regularization * penalty
         return self.output(logits, losses, encoded, return_dict)
+
+    def _positions(self, text):
+        """The text vector `(B, H)` as positions to attend to: `(B, P, W)`."""
+        if self.config.attention_positions == "text":
+            return text.unsqueeze(1)
+        text_config = self.config.text_config
+        shape = (len(text_config.kernel_sizes), text_config.num_filters, text_config.top_k)
+        return text.unflatten(1, shape).transpose(2, 3).flatten(1, 2)  # kernels x top-k positions of one kernel's width

@@ -210,7 +210,12 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     # ------------------------------------------------------------------ forward pieces
 
-    def encode(
+    def encode(self, *inputs, **options):
+        """As [`~HTCPreTrainedModel.encode_tokens`]; gives the encoder's output and the text vectors after dropout, `(B, D)`."""
+        outputs, attention_mask = self.encode_tokens(*inputs, **options)
+        return outputs, self.text_dropout(pool(outputs, attention_mask, self.config.pooling))
+
+    def encode_tokens(
         self,
         input_ids=None,
         attention_mask=None,
@@ -223,7 +228,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         Runs the text encoder on left-aligned tokens.
 
         Returns:
-            `tuple`: the encoder's output and the text vectors after dropout, `(B, D)`.
+            `tuple`: the encoder's output and the aligned mask, `(B, T)`.
 
         Raises:
             `ValueError`: no input, or more tokens than the encoder has positions for.
@@ -255,7 +260,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return_dict=True,
             **extra,
         )
-        return outputs, self.text_dropout(pool(outputs, attention_mask, self.config.pooling))
+        return outputs, attention_mask
 
     def output(self, logits, losses, encoder_outputs, return_dict=None):
         """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`."""

@@ -1,13 +1,32 @@
 """Structure encoders: they pass messages between the nodes of the hierarchy, over sparse edges.
 
-Legend: `B` documents, `M` nodes, `D` node dimension, `E` edges.
+A method names one in its config (`structure_encoder`) and gets it from [`build_structure_encoder`]; all take and give
+`(B, M, D)`, on trees and DAGs, with structure-only nodes.
+
+Legend: `B` documents, `M` nodes, `D` node dimension, `E` edges, `G` size of a TreeLSTM's memory in one direction.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from .modeling_htc import HTCModule
+
+
+def build_structure_encoder(config):
+    """
+    The structure encoder that a config names.
+
+    Args:
+        config ([`HTCConfig`]): `structure_encoder` (`"gcn"` or `"tree_lstm"`), `num_structure_layers`, `node_dim`,
+            `structure_dropout`, `prior`, `train_edge_weights` and the hierarchy.
+
+    Returns:
+        `torch.nn.ModuleList`: the layers, each with `set_label_statistics(statistics, config)`.
+    """
+    kind = {"gcn": HierarchyGCN, "tree_lstm": BidirectionalTreeLSTM}[config.structure_encoder]
+    return nn.ModuleList([kind(config) for _ in range(config.num_structure_layers)])
 
 
 def edge_prior(statistics, hierarchy, kind):
@@ -114,3 +133,165 @@ class HierarchyGCN(HTCModule):
         """`(B, M, D)`: at each target node the weighted sum of its sources' states."""
         messages = nodes.index_select(1, source) * weight.unsqueeze(-1)
         return torch.zeros_like(nodes).index_add(1, target, messages.to(nodes.dtype))
+
+
+class _Schedule(HTCModule):
+    """
+    The order in which messages run through the hierarchy, one level of nodes after the other: from the top down (`source` are the
+    parents), or from the deepest level up (`source` are the children). A node's level is its longest path from the top, so its
+    parents are all above it and its children all below, in a DAG too.
+
+    `order (M,)`: nodes, level by level; `place (M,)`: where a node stands in it; for the edges, level by level of their target:
+    `edge (E,)` number in `hierarchy.edges`, `source (E,)` place of the source, `target (E,)` place of the target in its level.
+    """
+
+    def __init__(self, config, downward):
+        super().__init__()
+        self.downward = downward
+        arrays, self.node_counts, self.edge_counts = self._arrays(config.get_hierarchy())
+        for name, values in arrays.items():
+            self.register_buffer(name, torch.empty(len(values), dtype=torch.long), persistent=False)
+
+    def _arrays(self, hierarchy):
+        levels = np.asarray(hierarchy.levels)
+        steps = levels if self.downward else levels.max() - levels  # (M,), counted from 0 or 1
+        order = np.argsort(steps, kind="stable")
+        place = np.argsort(order, kind="stable")
+        starts = np.searchsorted(steps[order], np.unique(steps))
+        edges = np.asarray(hierarchy.edges).reshape(-1, 2)
+        source, target = (edges[:, 0], edges[:, 1]) if self.downward else (edges[:, 1], edges[:, 0])
+        edge = np.argsort(place[target], kind="stable")
+        level_of = np.searchsorted(starts, place[target[edge]], side="right") - 1
+        arrays = {
+            "order": order,
+            "place": place,
+            "edge": edge,
+            "source": place[source[edge]],
+            "target": place[target[edge]] - starts[level_of],
+        }
+        node_counts = np.diff(np.append(starts, len(levels))).tolist()
+        return arrays, node_counts, np.bincount(level_of, minlength=len(starts)).tolist()
+
+    @torch.no_grad()
+    def init_weights(self, config):
+        for name, values in self._arrays(config.get_hierarchy())[0].items():
+            init.copy_(getattr(self, name), torch.as_tensor(values, device="cpu"))
+
+
+class TreeLSTMPass(HTCModule):
+    """
+    One direction of a TreeLSTM, all nodes of a level at once. For node `k` with neighbours `n` on the level before (children in
+    the pass up, parents in the pass down) and edge factors `a_kn`:
+
+    `h~_n = a_kn h_n`, `c~_n = a_kn c_n`, `s_k = sum_n h~_n`,
+    `i, o, u = s(W_i x + U_i s_k), s(W_o x + U_o s_k), tanh(W_u x + U_u s_k)`, `f_n = s(W_f x + U_f h~_n)`,
+    `c_k = i u + sum_n f_n c~_n`, `h_k = o tanh(c_k)`.
+
+    In the pass down the two sums are means over the parents: in a tree there is one, in a DAG a label with many parents
+    is not louder than one with few.
+
+    Args:
+        config: As for [`build_structure_encoder`].
+        downward (`bool`): From parents to children.
+    """
+
+    def __init__(self, config, downward):
+        super().__init__()
+        self.downward = downward
+        dim, self.size = config.node_dim, config.node_dim // 2
+        num_edges = 0 if config.hierarchy is None else sum(len(row) for row in config.hierarchy["parents"])
+        self.input_gates = nn.Linear(dim, 3 * self.size)  # i, o, u
+        self.state_gates = nn.Linear(self.size, 3 * self.size)
+        self.input_forget = nn.Linear(dim, self.size)
+        self.state_forget = nn.Linear(self.size, self.size)
+        self.edge_weight = nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights)
+        self.schedule = _Schedule(config, downward)
+        # By edge, among how many parents a child's sums are shared; whole numbers, exact in every floating-point type.
+        self.register_buffer("num_parents", torch.empty(num_edges, dtype=torch.long), persistent=False)
+
+    @torch.no_grad()
+    def init_weights(self, config):
+        hierarchy = config.get_hierarchy()
+        edges = torch.as_tensor(hierarchy.edges, device="cpu")
+        counts = torch.bincount(edges[:, 1], minlength=hierarchy.num_nodes)
+        init.copy_(self.num_parents, counts[edges[:, 1]] if self.downward else torch.ones_like(edges[:, 1]))
+        if self.downward:
+            init.copy_(self.edge_weight, edge_prior(None, hierarchy, config.prior))
+        else:
+            init.ones_(self.edge_weight)
+
+    @torch.no_grad()
+    def set_label_statistics(self, statistics, config):
+        if self.downward:
+            self.edge_weight.copy_(edge_prior(statistics, config.get_hierarchy(), config.prior))
+
+    def forward(self, nodes):
+        """`(B, M, D)` node states to `(B, M, G)`."""
+        schedule = self.schedule
+        ordered = nodes.index_select(1, schedule.order)
+        gates = self.input_gates(ordered).split(schedule.node_counts, dim=1)
+        forget = self.input_forget(ordered).split(schedule.node_counts, dim=1)
+        weights, shares, sources, targets = (
+            tensor.split(schedule.edge_counts)
+            for tensor in (
+                self.edge_weight[schedule.edge],
+                1 / self.num_parents[schedule.edge].to(nodes.dtype),
+                schedule.source,
+                schedule.target,
+            )
+        )
+        hidden, cells = [], []
+        for level, count in enumerate(schedule.node_counts):
+            gate, kept = gates[level], None
+            if len(sources[level]):
+                weight, share = weights[level].unsqueeze(-1), shares[level].unsqueeze(-1)
+                h = torch.cat(hidden, dim=1).index_select(1, sources[level]) * weight
+                c = torch.cat(cells, dim=1).index_select(1, sources[level]) * weight
+                f = torch.sigmoid(forget[level].index_select(1, targets[level]) + self.state_forget(h))
+                gathered = self._at_targets(torch.cat([h * share, f * c * share], dim=-1), targets[level], count)
+                state, kept = gathered.split(self.size, dim=-1)
+                gate = gate + self.state_gates(state)
+            else:
+                gate = gate + self.state_gates.bias
+            i, o, u = gate.split(self.size, dim=-1)
+            cell = torch.sigmoid(i) * torch.tanh(u)
+            cell = cell if kept is None else cell + kept
+            cells.append(cell)
+            hidden.append(torch.sigmoid(o) * torch.tanh(cell))
+        return torch.cat(hidden, dim=1).index_select(1, schedule.place)
+
+    @staticmethod
+    def _at_targets(messages, target, count):
+        """`(B, count, ...)`: the messages `(B, E, ...)` summed at their target nodes."""
+        shape = (messages.shape[0], count, messages.shape[2])
+        return torch.zeros(shape, dtype=messages.dtype, device=messages.device).index_add(1, target, messages)
+
+
+class BidirectionalTreeLSTM(nn.Module):
+    """
+    HiAGM's other structure encoder: a child-sum TreeLSTM from the leaves up and one from the top down, each of half the node
+    dimension, side by side. Edge factors start at 1 upwards and at the prior probability of the child downwards, and are trained
+    further.
+
+    Args:
+        config: As for [`build_structure_encoder`]; `node_dim` is even.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.up = TreeLSTMPass(config, downward=False)
+        self.down = TreeLSTMPass(config, downward=True)
+        self.dropout = nn.Dropout(config.structure_dropout)
+
+    def set_label_statistics(self, statistics, config):
+        self.down.set_label_statistics(statistics, config)
+
+    def forward(self, nodes):
+        """
+        Args:
+            nodes (`torch.Tensor` of shape `(B, M, D)`): Node states.
+
+        Returns:
+            `torch.Tensor` of shape `(B, M, D)`: the states from below, then those from above.
+        """
+        return self.dropout(torch.cat([self.up(nodes), self.down(nodes)], dim=-1))

@@ -11,13 +11,36 @@ from torch import nn
 from transformers import AutoModel
 from transformers.utils import cached_file, logging
 
+from .configuration_textrcnn import is_text_rcnn
+
 
 logger = logging.get_logger(__name__)
 
 
 def build_text_encoder(text_config, keep_pooler=False):
     """A text encoder with fresh weights: the encoder side of an encoder-decoder, without an unused pooler."""
+    if is_text_rcnn(text_config):
+        # Not by AutoModel: in a process without the package nothing is registered, and code that came with a checkpoint may
+        # be there twice, so that neither its classes nor the Auto classes recognise each other.
+        from .modeling_textrcnn import TextRCNNModel
+
+        return strip_text_encoder(TextRCNNModel(text_config), keep_pooler)
     return strip_text_encoder(AutoModel.from_config(text_config), keep_pooler)
+
+
+def text_vector_size(config):
+    """
+    Width of the text vector that [`pool`] gives.
+
+    Args:
+        config ([`HTCConfig`]): Its `text_config` and `pooling`.
+
+    Returns:
+        `int`: the encoder's hidden size; with TextRCNN's own pooler `top_k` times as much.
+    """
+    if config.pooling == "pooler" and is_text_rcnn(config.text_config):
+        return config.text_config.pooler_size
+    return config.text_config.hidden_size
 
 
 def load_text_encoder(name_or_path, dtype=torch.float32, attn_implementation=None, **hub_kwargs):
@@ -51,9 +74,11 @@ def default_pooling(text_config, name_or_path=None, **hub_kwargs):
     """
     The pooling an encoder was trained with.
 
-    A sentence encoder says so in its `1_Pooling/config.json`; decoders are read at their last token, encoder-decoder
-    encoders by the mean (they have no token for the whole text), others at their first token.
+    A sentence encoder says so in its `1_Pooling/config.json`; TextRCNN has its own; decoders are read at their last token,
+    encoder-decoder encoders by the mean (they have no token for the whole text), others at their first token.
     """
+    if is_text_rcnn(text_config):
+        return "pooler"
     if name_or_path is not None:
         optional = dict.fromkeys(("missing_entries", "gated_repo", "connection_errors"), False)
         optional = {f"_raise_exceptions_for_{key}": value for key, value in optional.items()}

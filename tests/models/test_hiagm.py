@@ -12,7 +12,7 @@ from tiny_models import make_batch, make_dag, make_encoder_config, make_model, m
 from hf_htc import HiAGMConfig, LabelHierarchy
 from hf_htc.models.labels import label_statistics
 from hf_htc.models.losses import multi_label_bce, recursive_regularization
-from hf_htc.models.modeling_hiagm import HiAGMClassifier
+from hf_htc.models.modeling_hiagm import TextPropagation
 from hf_htc.models.structure_encoders import HierarchyGCN, edge_prior
 
 
@@ -131,7 +131,7 @@ def test_text_propagation_head_and_its_gradients():
     concat = numbers["text_feature_concat"]
     torch.testing.assert_close(numbers["text_feature_per_kernel"].permute(1, 0, 2).flatten(1), concat)
     config = make_config(hierarchy, hidden_size=concat.shape[1], node_dim=numbers["node_input"].shape[-1], classifier="flatten")
-    head = HiAGMClassifier(config).double().eval()
+    head = TextPropagation(config).double().eval()
     load_gcn(head.structure_encoder[0], hierarchy, numbers, "gcn_")
     with torch.no_grad():
         head.transformation.weight.copy_(numbers["transformation_weight"])

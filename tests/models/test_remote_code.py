@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import make_batch, make_hierarchy, make_model
+from tiny_models import VARIANTS, make_batch, make_hierarchy, make_model
 from transformers import AutoModelForSequenceClassification
 
 import hf_htc
 
 
 METHODS = ["flat", "hiagm"]
+# Nested code of our own and both variants: what a folder must bring beside the method's two files.
+NESTED = ["hiagm, TextRCNN", "hiagm, LA, TextRCNN", "hiagm, TreeLSTM"]
 MODELS = Path(hf_htc.__file__).parent / "models"
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "checkpoints"
 
@@ -41,9 +43,9 @@ print(json.dumps(result))
 
 def test_checkpoints_load_in_a_process_without_the_package(tmp_path):
     batch, expected = make_batch(), {}
-    for method in METHODS:
+    for method in [*METHODS, *NESTED]:
         for kind in ("tree", "dag"):
-            folder = tmp_path / f"{method}_{kind}"
+            folder = tmp_path / f"{method.replace(', ', '-')}_{kind}"
             model = make_model(method, make_hierarchy(kind))
             model.save_pretrained(folder)
             with torch.no_grad():
@@ -97,4 +99,5 @@ def test_golden_checkpoints_of_every_release_give_their_logits(folder):
 
 
 def test_there_is_a_golden_checkpoint_of_every_method():
-    assert {path.name.rsplit("-", 1)[0] for path in GOLDEN.glob("*-*")} == set(hf_htc.METHODS)
+    names = {method.replace(", ", "_").lower() for method in [*hf_htc.METHODS, *VARIANTS]}
+    assert {path.name.rsplit("-", 1)[0] for path in GOLDEN.glob("*-*")} == names
