@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The CPU build of torch of our own set-up; users install what they like.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint bench clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.base
@@ -16,6 +16,11 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Speed, memory and size of every method, about a quarter of an hour on two cores; writes the table of benchmarks/README.md.
+bench: $(VENV)/.base
+	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/make_tables.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("hf_htc needs Python 3.10 or newer; call make PYTHON=python3.11" if sys.version_info < (3, 10) else 0)'

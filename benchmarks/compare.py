@@ -2,13 +2,16 @@
 
     python benchmarks/compare.py DATA_FOLDER --text_encoder ENCODER --max_length 128 --epochs 3 --output results/NAME.json
 
-`DATA_FOLDER` is whatever `load_htc_dataset` takes. The SVM is fitted twice: on the texts cut at the same number of tokens, and
-on the whole texts. `--shuffle_labels` trains on labels dealt to the wrong documents: what is left is the label prior.
+`DATA_FOLDER` is whatever `load_htc_dataset` takes. `--text_encoder textrcnn` builds a TextRCNN from the training texts, once for
+each of `--word_vectors` (`corpus`, `random`, a file in GloVe's format). The SVM is fitted twice: on the texts cut at the same
+number of tokens, and on the whole texts. `--shuffle_labels` trains on labels dealt to the wrong documents: what is left is the
+label prior.
 Results (scores, settings, versions, times) go to the output file, one entry a run; a finished run is not run again.
 """
 
 import argparse
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from hf_htc.evaluation.baselines import svm_baseline
 from hf_htc.evaluation.predictions import evaluate_model
 from hf_htc.training import HTCTrainingArguments, build_trainer
 from hf_htc.training.manifest import run_manifest, source_commit
+from hf_htc.training.word_vectors import build_text_rcnn
 
 
 def main(arguments=None):
@@ -34,6 +38,13 @@ def main(arguments=None):
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--max_length", type=int, default=128)
     parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--word_vectors", nargs="+", default=["corpus"], help="of a TextRCNN: corpus, random or a file")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--learning_rate", type=float, default=None)
+    parser.add_argument("--classifier_learning_rate", type=float, default=None)
+    parser.add_argument("--sampling", default="random", help="random or group_by_length")
+    parser.add_argument("--method_options", default="{}", help="options of the method's config as JSON")
+    parser.add_argument("--label", default="", help="said behind the method in the results, e.g. of --method_options")
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}_documents", type=int, default=None, help="draw this many, by the seed")
     parser.add_argument("--shuffle_labels", action="store_true")
@@ -47,24 +58,26 @@ def main(arguments=None):
     for seed in options.seeds:
         dataset = prepare(loaded.dataset, options, seed)
         for method in options.methods:
-            names = ["svm", "svm, whole texts"] if method == "svm" else [method]
-            for name in names:
+            if method == "svm":
+                runs = [("svm", options.word_vectors[0]), ("svm, whole texts", None)]
+            elif options.text_encoder == "textrcnn":
+                runs = [(f"{method}{options.label}, {Path(kind).name} vectors", kind) for kind in options.word_vectors]
+            else:
+                runs = [(method + options.label, None)]
+            for name, vectors in runs:
                 key = f"{name}{', shuffled labels' if options.shuffle_labels else ''}, seed {seed}"
                 if key in results:
                     continue
                 started = time.time()
-                run = run_svm if method == "svm" else run_method
-                scores, settings, log = run(name, dataset, loaded.hierarchy, options, seed)
+                if method == "svm":
+                    scores, settings, log = run_svm(name, dataset, loaded.hierarchy, options, seed)
+                else:
+                    encoder = text_encoder(dataset, options, seed, vectors)
+                    scores, settings, log = run_method(method, encoder, dataset, loaded.hierarchy, options, seed)
                 manifest = run_manifest(
-                    f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length} "
-                    f"--epochs {options.epochs} --methods {method} --seeds {seed}"
-                    + "".join(
-                        f" --{split}_documents {getattr(options, f'{split}_documents')}"
-                        for split in ("train", "validation", "test")
-                        if getattr(options, f"{split}_documents") is not None
-                    )
-                    + (" --shuffle_labels" if options.shuffle_labels else ""),
-                    Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed, options.encoder_name, scores,
+                    command(options, parser, method, seed, vectors),
+                    Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed,
+                    "TextRCNN" if options.text_encoder == "textrcnn" else options.encoder_name, scores,
                     {"total": round(time.time() - started, 1)},
                 )  # fmt: skip
                 results[key] = {**manifest, "log": log}
@@ -74,6 +87,21 @@ def main(arguments=None):
                     score_table([(f"{k}, {split}", s) for k, r in results.items() for split, s in r["scores"].items()]),
                     flush=True,
                 )
+
+
+def command(options, parser, method, seed, vectors):
+    """The command of one run; text encoder, output and work folders are left to the reader."""
+    parts = [f"python benchmarks/compare.py {Path(options.dataset).name} --max_length {options.max_length}"]
+    parts.append(f"--epochs {options.epochs} --methods {method} --seeds {seed}")
+    keys = ["train_documents", "validation_documents", "test_documents"]
+    if method != "svm":
+        keys += ["batch_size", "learning_rate", "classifier_learning_rate", "sampling", "method_options", "label"]
+        if options.text_encoder == "textrcnn":
+            parts.append(f"--text_encoder textrcnn --word_vectors {Path(vectors).name}")
+    parts += [
+        f"--{key} {shlex.quote(str(getattr(options, key)))}" for key in keys if getattr(options, key) != parser.get_default(key)
+    ]
+    return " ".join(parts) + (" --shuffle_labels" if options.shuffle_labels else "")
 
 
 def prepare(dataset, options, seed):
@@ -93,9 +121,23 @@ def prepare(dataset, options, seed):
     return dataset
 
 
+def text_encoder(dataset, options, seed, vectors=None):
+    """Folder or name of the text encoder; a TextRCNN is built from the training texts and kept."""
+    if options.text_encoder != "textrcnn":
+        return options.text_encoder
+    name = f"textrcnn-{Path(options.dataset).name}-{len(dataset['train'])}-{options.max_length}-{Path(vectors).name}-{seed}"
+    folder = Path(options.work) / name
+    if not (folder / "config.json").exists():
+        set_seed(seed)
+        encoder, tokenizer = build_text_rcnn(dataset["train"]["text"], vectors, max_length=options.max_length, seed=seed)
+        tokenizer.save_pretrained(folder)
+        encoder.save_pretrained(folder)
+    return str(folder)
+
+
 def run_svm(name, dataset, hierarchy, options, seed):
     if name == "svm":
-        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+        tokenizer = AutoTokenizer.from_pretrained(text_encoder(dataset, options, seed, options.word_vectors[0]))
 
         def cut(rows):
             offsets = tokenizer(rows["text"], truncation=True, max_length=options.max_length, return_offsets_mapping=True)[
@@ -109,13 +151,16 @@ def run_svm(name, dataset, hierarchy, options, seed):
     return scores, {"max_length": options.max_length if name == "svm" else None}, []
 
 
-def run_method(method, dataset, hierarchy, options, seed):
+def run_method(method, encoder, dataset, hierarchy, options, seed):
     set_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
-    model = hf_htc.model_class(method).from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    own = json.loads(options.method_options)
+    model = hf_htc.model_class(method).from_text_encoder(encoder, hierarchy=hierarchy, tokenizer=tokenizer, **own)
     args = HTCTrainingArguments(
         f"{options.work}/{Path(options.dataset).name}-{method}-{seed}", num_train_epochs=options.epochs, seed=seed,
         logging_steps=20, save_only_model=True, save_total_limit=1, eval_strategy="epoch",
+        per_device_train_batch_size=options.batch_size, learning_rate=options.learning_rate,
+        classifier_learning_rate=options.classifier_learning_rate, train_sampling_strategy=options.sampling,
     )  # fmt: skip
     trainer = build_trainer(model, args, dataset["train"], dataset["validation"], tokenizer, max_length=options.max_length)
     trainer.train()
@@ -124,6 +169,7 @@ def run_method(method, dataset, hierarchy, options, seed):
         key: getattr(args, key)
         for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")
     }
+    settings.update(own, train_sampling_strategy=options.sampling)
     settings.update(max_length=options.max_length, pooling=model.config.pooling, threads=torch.get_num_threads())
     log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
            for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip

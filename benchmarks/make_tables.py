@@ -1,4 +1,5 @@
-"""Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json:
+"""Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json, and the speed tables of
+benchmarks/README.md from benchmarks/results/speed/*.json:
 
 python benchmarks/make_tables.py
 """
@@ -9,7 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+# What may cost at most how much, as a ratio: inference with few labels, inference with many, a training step.
+FEW_LABELS, MANY_LABELS = 300, 30000
+FEW_LIMIT, MANY_LIMIT, STEP_LIMIT = 1.05, 1.10, 1.2
+# The methods whose inference with many labels is limited; the others carry states of all nodes.
+LIMITED_WITH_MANY = ("flat", "hitin", "hpt", "ptmt")
 
 
 def load():
@@ -101,12 +106,98 @@ def summary(results):
     return table(["data", "training documents", "model", "test micro-F1 / macro-F1"], rows)
 
 
-def write(path, content):
+def load_speed():
+    """Results of `bench.py` by file name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "speed").glob("*.json"))}
+
+
+def speed(results):
+    """One section a result file of `bench.py`: ratios, parameters, memory, and how they were measured."""
+    if not results:
+        return "Not measured yet; `make bench` measures and writes the table.\n"
+    return "\n".join(speed_section(name, result) for name, result in results.items())
+
+
+def speed_section(name, result):
+    rows, reasons, missed = [], [], False
+    for case in result["cases"].values():
+        labels = f"{case['labels']:,}"
+        if "error" in case:
+            reasons.append(f"* {case['name']}, {labels} labels: not measured, {case['error']}")
+            rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 4])
+            continue
+        inference, training, memory = case["inference"], case["training"], case["peak_memory_mib"]
+        few, many = case["labels"] <= FEW_LABELS, case["labels"] >= MANY_LABELS and case["method"] in LIMITED_WITH_MANY
+        ratios = [
+            ratio(inference["to_bare"], FEW_LIMIT if few else MANY_LIMIT if many else None),
+            ratio(inference.get("to_flat")),
+            ratio(training.get("to_flat"), STEP_LIMIT),
+        ]
+        missed |= any("(!)" in cell for cell in ratios)
+        rows.append(
+            [
+                case["name"],
+                labels,
+                *ratios,
+                f"{case['parameters']['encoder'] / 1e6:,.1f}",
+                f"{case['parameters']['classifier'] / 1e6:,.1f}",
+                f"{memory['inference']:,.0f}",
+                f"{memory['training']:,.0f}",
+            ]
+        )
+    head = [
+        "method",
+        "labels",
+        "inference / bare encoder",
+        "inference / flat",
+        "training step / flat",
+        "encoder, million parameters",
+        "classifier, million parameters",
+        "peak MiB, inference",
+        "peak MiB, training",
+    ]
+    parts = [f"### {name}\n", table(head, rows)]
+    if missed:
+        parts.append(
+            f"(!) misses a limit: inference at most {FEW_LIMIT:.2f} x the bare encoder up to {FEW_LABELS} labels and, for "
+            f"{', '.join(LIMITED_WITH_MANY)}, {MANY_LIMIT:.2f} x at {MANY_LABELS:,} labels; a training step at most "
+            f"{STEP_LIMIT:.1f} x the flat model's.\n"
+        )
+    if reasons:
+        parts.append("\n".join(reasons) + "\n")
+    return "\n".join([*parts, speed_settings(result)])
+
+
+def ratio(value, limit=None):
+    """Median and quartiles; marked above the limit."""
+    if value is None:
+        return "-"
+    low, high = value["quartiles"]
+    return f"{value['median']:.2f} ({low:.2f} to {high:.2f})" + (" (!)" if limit is not None and value["median"] > limit else "")
+
+
+def speed_settings(result):
+    """How the numbers of a file were measured; what differs between its cases is given once each."""
+    machine, settings = result["machine"], result["settings"]
+    encoder = ", ".join(f"{key} {value}" for key, value in settings["text_config"].items())
+    made_by = dict.fromkeys(
+        ", ".join(f"{key} {value}" for key, value in case["versions"].items()) + f"; commit `{case['commit']}`"
+        for case in result["cases"].values()
+    )
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['memory_gib']} GiB, "
+        f"accelerator {machine['accelerator']}; encoder with random weights: {encoder}; {settings['batch_size']} texts of "
+        f"{settings['tokens']} tokens, {'bfloat16 autocast' if settings['bf16'] else 'float32'}; {' / '.join(made_by)}.\n"
+    )
+
+
+def write(path, mark, content):
     text = path.read_text(encoding="utf-8")
-    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    begin, end = text.index(f"<!-- {mark} -->\n") + len(f"<!-- {mark} -->\n"), text.index(f"<!-- /{mark} -->")
     path.write_text(text[:begin] + "\n" + content + "\n" + text[end:], encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write(ROOT / "README.md", summary(load()))
-    write(ROOT / "benchmarks" / "README.md", details(load()))
+    write(ROOT / "README.md", "results", summary(load()))
+    write(ROOT / "benchmarks" / "README.md", "results", details(load()))
+    write(ROOT / "benchmarks" / "README.md", "speed", speed(load_speed()))

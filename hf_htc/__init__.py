@@ -30,6 +30,12 @@ _EXPORTS = {
     "HTCTrainingArguments": "training",
     "save": "hub",
     "push": "hub",
+    "push_checkpoint": "hub",
+    "push_dataset": "hub",
+    "push_metric": "hub",
+    "export_onnx": "hub",
+    "OnnxClassifier": "hub",
+    "HierarchicalTextClassificationPipeline": "pipeline",
 }
 for _config_module, _config, _modeling_module, _model in METHODS.values():
     _EXPORTS[_config] = f"models.{_config_module}"
@@ -56,12 +62,13 @@ def _method(method, position):
 
 
 def register():
-    """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`, and the text encoder TextRCNN
-    with the first two; more calls do nothing."""
+    """Registers all methods with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`, the text encoder TextRCNN
+    with the first two, and the pipeline `"hierarchical-text-classification"`; more calls do nothing."""
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
     from .models.configuration_textrcnn import TextRCNNConfig
     from .models.modeling_textrcnn import TextRCNNModel
+    from .pipeline import register_pipeline
 
     AutoConfig.register(TextRCNNConfig.model_type, TextRCNNConfig, exist_ok=True)
     AutoModel.register(TextRCNNConfig, TextRCNNModel, exist_ok=True)
@@ -75,6 +82,7 @@ def register():
         # Saving then copies the code beside the weights and names it for both Auto classes (`auto_map`).
         config.register_for_auto_class()
         model.register_for_auto_class("AutoModelForSequenceClassification")
+    register_pipeline()
 
 
 def __getattr__(name):

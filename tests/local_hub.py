@@ -1,7 +1,8 @@
 """A Hub of our own for tests: the endpoints that pushing and loading a repository need, in memory, on the loopback address.
 
 Repositories are lists of commits, a commit a dict from path to content. Large and binary files go through Git LFS as on the
-real Hub (`HF_HUB_DISABLE_XET=1`).
+real Hub (`HF_HUB_DISABLE_XET=1`). Writing needs the token `hf_dummy` and a repository of `me`; `me/unlucky` breaks off at the
+commit.
 """
 
 import base64
@@ -21,9 +22,18 @@ class LocalHub:
 
     def __init__(self):
         self.repositories, self.large_files, self.requests, self.lock = {}, {}, [], threading.RLock()
+        self.sdks = {}  # of Spaces
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def unexpected_requests(self):
+        """Requests that no pattern of the real Hub's interface covers."""
+        return [
+            (method, path)
+            for method, path, _ in self.requests
+            if not any(re.fullmatch(pattern, urlsplit(path).path) for pattern in [*(p for p, _ in ROUTES), *HARMLESS])
+        ]
 
     def close(self):
         self.server.shutdown()
@@ -68,6 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Error-Code": code, "X-Error-Message": code, **({"X-Repo-Commit": commit} if commit else {})}
         self.answer({"error": code}, 404, headers)
 
+    def refuse(self, status, message):
+        self.answer({"error": message}, status, {"X-Error-Message": message})
+
     def read_body(self):
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -82,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
         body = self.read_body() if self.command in ("POST", "PUT", "DELETE") else b""
+        if self.command == "POST" and path.startswith("/api/") and self.headers.get("Authorization") != "Bearer hf_dummy":
+            return self.refuse(401, "Invalid credentials in Authorization header")
         for pattern, method in ROUTES:
             if match := re.fullmatch(pattern, path):
                 with self.hub.lock:
@@ -102,8 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = json.loads(body)
         kind, repo_id = wanted.get("type") or "model", f"{wanted.get('organization') or 'me'}/{wanted['name']}"
         url = f"{self.hub.url}/{KINDS[kind]}{repo_id}"
+        if not repo_id.startswith("me/"):
+            return self.refuse(403, f"You don't have the rights to create a {kind} under this namespace")
         if (kind, repo_id) in self.hub.repositories:
             return self.answer({"error": "exists", "url": url}, 409)
+        self.hub.sdks[repo_id] = wanted.get("sdk")
         self.hub.repositories[kind, repo_id] = [(hashlib.sha1(repo_id.encode()).hexdigest(), {})]
         self.answer({"url": url, "id": repo_id, "name": repo_id})
 
@@ -131,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         history = self.hub.repositories.get((match[1], match[2]))
         if history is None:
             return self.missing("RepoNotFound")
+        if match[2] == "me/unlucky":
+            return self.refuse(500, "The server broke")
         files = dict(history[-1][1])
         for line in body.splitlines():
             operation = json.loads(line)
@@ -171,14 +191,41 @@ class _Handler(BaseHTTPRequestHandler):
         history = self.hub.repositories.get((match[1], match[2]))
         if history is None:
             return self.missing("RepoNotFound")
-        sha, files = history[-1]
-        entries = [
-            {"type": "file", "path": path, "rfilename": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-            for path, content in sorted(files.items())
+        kind, _, rest = (match[3] or "revision/main").partition("/")
+        revision, _, folder = rest.partition("/")
+        found = next(((sha, files) for sha, files in reversed(history) if revision in ("", "main", sha)), None)
+        if found is None:
+            return self.missing("RevisionNotFound")
+        sha, files = found
+        if kind == "tree":
+            return self.tree(files, folder.strip("/"), query.get("recursive", ["false"])[0].lower() in ("true", "1"))
+        if kind == "paths-info":
+            wanted = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode()).get("paths", [])
+            return self.answer([_entry(path, files[path]) for path in wanted if path in files])
+        siblings = [{"rfilename": path, "size": len(content)} for path, content in sorted(files.items())]
+        sdk = {"sdk": self.hub.sdks.get(match[2])} if match[1] == "space" else {}
+        self.answer({"id": match[2], "modelId": match[2], "sha": sha, "private": False, "tags": [], "siblings": siblings, **sdk})
+
+    def tree(self, files, folder, recursive):
+        prefix = f"{folder}/" if folder else ""
+        inside = {path[len(prefix) :]: content for path, content in files.items() if path.startswith(prefix)}
+        if folder and not inside:
+            return self.missing("EntryNotFound")
+        folders = {"/".join(path.split("/")[:i]) for path in inside for i in range(1, path.count("/") + 1)}
+        entries = [_entry(prefix + path, content) for path, content in sorted(inside.items()) if recursive or "/" not in path]
+        entries += [
+            {"type": "directory", "path": prefix + path, "size": 0, "oid": hashlib.sha1(path.encode()).hexdigest()}
+            for path in sorted(folders)
+            if recursive or "/" not in path
         ]
-        if match[3] and match[3].startswith("tree"):
-            return self.answer(entries)
-        self.answer({"id": match[2], "modelId": match[2], "sha": sha, "private": False, "tags": [], "siblings": entries})
+        self.answer(entries)
+
+
+def _entry(path, content):
+    entry = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+    if _is_large(path, len(content)):
+        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    return entry
 
 
 ROUTES = [
@@ -189,6 +236,8 @@ ROUTES = [
     (r"/(?:(?:dataset|space)s/)?[^/]+/[^/]+\.git/info/lfs/objects/batch", "large_file_batch"),
     (r"/api/(model|dataset|space)s/([^/]+/[^/]+)/preupload/[^/]+", "preupload"),
     (r"/api/(model|dataset|space)s/([^/]+/[^/]+)/commit/[^/]+", "commit"),
-    (r"/api/(model|dataset|space)s/([^/]+/[^/]+)(?:/((?:revision|tree)/.+))?", "info"),
+    (r"/api/(model|dataset|space)s/([^/]+/[^/]+)(?:/((?:revision|tree|paths-info)/.+))?", "info"),
     (r"/(datasets/|spaces/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", "resolve"),
 ]
+# What clients ask on the side and can do without.
+HARMLESS = [r"/api/agent-harnesses", r"/api/(?:model|dataset|space)s/[^/]+/[^/]+/(?:refs|discussions)"]

@@ -9,11 +9,15 @@ from hf_htc.models.version import __version__
 
 # name: (module, one line of help)
 COMMANDS = {
+    "textrcnn": ("textrcnn", "build a TextRCNN text encoder from a corpus, for `train --text_encoder`"),
     "train": ("train", "train a model on a data set or on your own files"),
+    "tune": ("tune", "search a method's settings on the validation data; resumable"),
     "evaluate": ("evaluate", "score a checkpoint and write a report"),
     "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
     "data": ("data", "look at data: `hf-htc data check`"),
     "info": ("info", "show a taxonomy or a checkpoint"),
+    "export": ("export", "export a checkpoint to ONNX, checked against PyTorch"),
+    "push": ("push", "push a checkpoint, a data set or the metric to the Hub"),
     "quickstart": ("quickstart", "train, compare, save, reload and predict on a built-in data set"),
 }
 

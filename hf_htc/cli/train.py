@@ -10,6 +10,9 @@ from pathlib import Path
 from hf_htc.cli.common import DataArguments, naming, parse, score_table, set_up_logging
 
 
+LOOPS = ("trainer", "accelerate")
+
+
 @dataclass
 class RunArguments:
     """What is trained."""
@@ -31,6 +34,10 @@ class RunArguments:
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."}
     )
+    loop: str = field(
+        default="trainer",
+        metadata={"help": "'trainer': transformers' Trainer; 'accelerate': a loop on bare accelerate with the same results."},
+    )
 
 
 def run(arguments):
@@ -43,6 +50,8 @@ def run(arguments):
         "Options may also stand in a YAML file, given as first argument.",
     )
     set_up_logging()
+    if options.loop not in LOOPS:
+        raise ValueError(f"`--loop` is {options.loop!r}; it is {' or '.join(map(repr, LOOPS))}.")
     train(data, options, training, shlex.join(["hf-htc", "train", *public_arguments(arguments)]))
 
 
@@ -53,9 +62,10 @@ def train(data, options, training, command):
     import hf_htc
     from hf_htc.hub import save
     from hf_htc.models.modeling_htc import public_name
-    from hf_htc.training import EitherMetricEarlyStopping, build_trainer
+    from hf_htc.training import check_launch
     from hf_htc.training.manifest import run_manifest, source_commit
 
+    check_launch()  # before the data is read
     source_commit()  # the code that runs, not what is committed by the end
     hf_htc.register()
     model_class = hf_htc.model_class(options.method)
@@ -76,7 +86,6 @@ def train(data, options, training, command):
         flush=True,
     )
     model = model_class.from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, **method_options)
-    callbacks = [EitherMetricEarlyStopping(options.early_stopping_patience)] if options.early_stopping_patience else None
     if options.lora:
         from hf_htc.data import label_csr
         from hf_htc.training.lora import add_lora
@@ -84,24 +93,12 @@ def train(data, options, training, command):
         model.set_label_statistics(label_csr(dataset["train"]))
         model = add_lora(model, options.lora_rank)
     loaded_seconds = time.time() - started
-    trainer = build_trainer(
-        model,
-        training,
-        dataset["train"],
-        dataset.get("validation"),
-        tokenizer,
-        callbacks=callbacks,
-        max_length=options.max_length,
-    )
-    resume = training.resume_from_checkpoint
-    if isinstance(resume, str) and resume.lower() in ("true", "1", "yes"):
-        resume = last_checkpoint(training.output_dir)
     started = time.time()
-    trainer.train(resume_from_checkpoint=resume)
+    model, log_history, interrupted, is_main_process = run_loop(model, training, dataset, tokenizer, options)
     seconds = {"load": round(loaded_seconds, 1), "train": round(time.time() - started, 1)}
-    if any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks):
+    if interrupted:
         raise KeyboardInterrupt
-    if not trainer.is_world_process_zero():
+    if not is_main_process:
         return None
 
     if options.lora:
@@ -125,12 +122,31 @@ def train(data, options, training, command):
         {split: result.scores for split, result in results.items()},
         seconds,
     )
-    manifest["log"] = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+    manifest["log"] = [entry for entry in log_history if "loss" in entry or "eval_loss" in entry]
     folder = save(model, tokenizer, training.output_dir, run=manifest)
     write_results(results, folder, model, f"{options.method} on {data.name()}")
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     return manifest
+
+
+def run_loop(model, training, dataset, tokenizer, options):
+    """Trains in the loop that was asked for; returns the model, the log, whether Ctrl-C ended it, whether this process writes."""
+    from hf_htc.training import EitherMetricEarlyStopping, build_trainer, train_with_accelerate
+    from hf_htc.training.loop_checkpoints import checkpoint_to_resume
+
+    splits = (dataset["train"], dataset.get("validation"), tokenizer)
+    patience = options.early_stopping_patience
+    if options.loop == "accelerate":
+        result = train_with_accelerate(
+            model, training, *splits, max_length=options.max_length, early_stopping=patience if patience else None
+        )
+        return result.model, result.state.log_history, result.interrupted, result.is_main_process
+    callbacks = [EitherMetricEarlyStopping(patience)] if patience else None
+    trainer = build_trainer(model, training, *splits, callbacks=callbacks, max_length=options.max_length)
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, "trainer"))
+    interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks)
+    return model, trainer.state.log_history, interrupted, trainer.is_world_process_zero()
 
 
 def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
@@ -157,15 +173,10 @@ def write_results(results, folder, model, title):
 
 
 def last_checkpoint(output_dir):
-    """The newest whole checkpoint in a folder; one that was cut off while it was written is passed over."""
-    found = []
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        step = folder.name.rsplit("-", 1)[-1]
-        if step.isdigit() and (folder / "trainer_state.json").exists():
-            found.append((int(step), folder))
-    if not found:
-        raise FileNotFoundError(f"There is no whole checkpoint to resume from in {str(output_dir)!r}.")
-    return str(max(found)[1])
+    """The newest whole checkpoint in a folder, as a path; see [`~hf_htc.training.loop_checkpoints.last_checkpoint`]."""
+    from hf_htc.training import loop_checkpoints
+
+    return loop_checkpoints.last_checkpoint(output_dir)
 
 
 def public_arguments(arguments):

@@ -1,7 +1,27 @@
-"""Model cards, saving and pushing."""
+"""Model cards, saving, pushing, export."""
 
-from .card import model_card
-from .saving import push, save
+import importlib
 
 
-__all__ = ["model_card", "push", "save"]
+_EXPORTS = {
+    "model_card": "card",
+    "save": "saving",
+    "push": "saving",
+    "push_checkpoint": "sharing",
+    "push_dataset": "sharing",
+    "push_metric": "sharing",
+    "export_onnx": "export",
+    "OnnxClassifier": "onnx_classifier",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name):
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

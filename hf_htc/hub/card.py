@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_htc.models.modeling_htc import public_name
+
 from .citations import METHODS, PACKAGE
 
 
@@ -21,6 +23,8 @@ SCORE_NAMES = {
     "exact_match": "exact match",
     "consistency": "labels predicted with all their ancestors",
 }
+# What the Hub shows of a model beside its name.
+HEADLINE_SCORES = ("micro_f1", "macro_f1", "samples_f1")
 # Fields of a config that say nothing about how the model was trained or that are shown elsewhere.
 _HIDDEN = {
     "text_config", "hierarchy", "id2label", "label2id", "label_counts", "hf_htc_version", "transformers_version",
@@ -30,7 +34,14 @@ _HIDDEN = {
 }  # fmt: skip
 
 
-def model_card(model, model_id="path/to/this/folder", model_name=None, run=None, example_text="A text of your own."):
+def model_card(
+    model,
+    model_id="path/to/this/folder",
+    model_name=None,
+    run=None,
+    example_text="A text of your own.",
+    adapter_base=None,
+):
     """
     The model card of a checkpoint.
 
@@ -40,6 +51,8 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
         model_name (`str`, *optional*): Title; defaults to the method.
         run (`dict`, *optional*): A run manifest ([`run_manifest`]): data, settings, versions, scores.
         example_text (`str`, *optional*): The text of the snippet.
+        adapter_base (`str`, *optional*): The card is that of a PEFT adapter for this base checkpoint; `model` is the model
+            under the adapter.
 
     Returns:
         `huggingface_hub.ModelCard`
@@ -49,14 +62,18 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
     title, citation = METHODS.get(config.model_type, (config.model_type, None))
     model_name = model_name or f"{title} for hierarchical text classification"
     dataset_name = run.get("dataset", {}).get("name")
-    split, scores = _scores(run)
+    split, scores = scores_of(run)
+    adapter = {} if adapter_base is None else {"base_model_relation": "adapter"}
+    # Hub ids; none for a local folder.
+    base_model = public_name(adapter_base or "") or run.get("text_encoder") or config.text_config._name_or_path or None
     data = ModelCardData(
-        library_name="transformers",
+        library_name="transformers" if adapter_base is None else "peft",
         pipeline_tag="text-classification",
-        tags=["hierarchical-text-classification", "hf_htc", config.model_type],
-        base_model=run.get("text_encoder") or config.text_config._name_or_path or None,  # a Hub id; none for a local folder
+        tags=["hierarchical-text-classification", "hf_htc", config.model_type, *(["lora"] if adapter else [])],
+        base_model=base_model,
         model_name=model_name if scores else None,
         eval_results=_eval_results(scores, split, dataset_name) if scores else None,
+        **adapter,
     )
     template = resources.files("hf_htc.model_cards").joinpath("model_card_template.md").read_text(encoding="utf-8")
     return ModelCard.from_template(
@@ -65,6 +82,7 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
         model_name=model_name,
         model_id=model_id,
         method_title=title,
+        adapter_base=adapter_base and (public_name(adapter_base) or "path/to/the/base"),
         dataset_name=dataset_name,
         statistics=hierarchy.statistics(),
         label_closure=config.label_closure,
@@ -79,7 +97,8 @@ def model_card(model, model_id="path/to/this/folder", model_name=None, run=None,
     )
 
 
-def _scores(run):
+def scores_of(run):
+    """Split and scores that a run is presented by: the test split's, else the validation split's, else nothing."""
     for split in ("test", "validation"):
         if split in run.get("scores", {}):
             return split, run["scores"][split]
@@ -109,7 +128,7 @@ def _eval_results(scores, split, dataset_name):
             metric_value=round(float(scores[key]), 6),
         )
         for key, name in _named_scores(scores)
-        if key in ("micro_f1", "macro_f1", "samples_f1")
+        if key in HEADLINE_SCORES
     ]
 
 

@@ -7,65 +7,117 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from .adapters import is_peft_model, make_base, write_adapter
 from .card import model_card, write_card
+from .eval_results import write_eval_results
+from .sharing import clear_errors
 
 
-def save(model, tokenizer, folder, run=None, model_id=None, model_name=None, example_text="A text of your own."):
+def save(
+    model,
+    tokenizer,
+    folder,
+    run=None,
+    model_id=None,
+    model_name=None,
+    example_text="A text of your own.",
+    base_model=None,
+):
     """
-    Writes weights, config, code, tokenizer, `taxonomy.json`, `run.json` and a model card into a folder.
+    Writes weights, config, code, tokenizer, `taxonomy.json`, `run.json`, a model card and, for scores on a data set of the Hub,
+    `.eval_results/hf_htc.yaml` into a folder.
 
     The folder loads (a) with `import hf_htc` through `AutoModel` and `AutoModelForSequenceClassification`, (b) without the
     package through the same classes with `trust_remote_code=True`.
 
+    Of a PEFT model the adapter is written: the low-rank matrices and the trained classifier. What they belong to is the *base
+    checkpoint* `base_model`, a saved hf_htc model with the same encoder, taxonomy and settings; the bare text encoder cannot be
+    it, because it knows no labels. The folder then loads in the same two ways and through `PeftModel.from_pretrained(base,
+    folder)`, as long as the base is there. Save `model.merge_and_unload()` instead for one checkpoint without a base.
+
     Args:
-        model ([`HTCPreTrainedModel`]): The model; a PEFT model after `merge_and_unload()`.
+        model ([`HTCPreTrainedModel`] or a PEFT model around one): The model.
         tokenizer (`PreTrainedTokenizer`): Saved beside it.
         folder (`str`): Made if missing; an older checkpoint in it stays loadable until the new one is whole.
         run (`dict`, *optional*): From [`run_manifest`]; fills the card.
         model_id (`str`, *optional*): What the card's snippet loads; defaults to the folder's name.
         model_name, example_text (`str`, *optional*): For the card.
+        base_model (`str`, *optional*): For a PEFT model: Hub id or folder of its base checkpoint. A folder that does not exist
+            (`"./base"`, or absolute) is made from the model. Defaults to the Hub id from which the base was loaded.
 
     Returns:
         `pathlib.Path`: the folder.
 
     Raises:
-        `TypeError`: a PEFT model that is not merged.
+        `ValueError`: a PEFT model whose base checkpoint is not known, or has other weights or settings than the model;
+        `base_model` for a model that is none. `TypeError`: an adapter that was attached without PEFT's model class.
     """
-    if hasattr(model, "merge_and_unload"):
-        raise TypeError(
-            "`model` is a PEFT model. Save `model.merge_and_unload()`, which loads like any checkpoint, or the adapter alone "
-            "with `model.save_pretrained(folder)`."
-        )
-    folder = Path(folder)
+    if is_peft_model(model, base_model):
+        if base_model is not None and Path(base_model).resolve() == Path(folder).resolve():
+            raise ValueError(f"`folder` and `base_model` are both {str(folder)!r}; the adapter needs a folder of its own.")
+        base_model = make_base(model, tokenizer, base_model, save)
+    return _write(model, tokenizer, Path(folder), run, model_id, model_name, example_text, base_model)
+
+
+def _write(model, tokenizer, folder, run, model_id, model_name=None, example_text="A text of your own.", base_model=None):
+    """What [`save`] writes; `base_model` has been found to fit."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.name_or_path = model.config.text_config._name_or_path or ""
-    for key in ("is_local", "local_files_only"):  # how this machine found it; transformers would write it down
-        tokenizer.init_kwargs.pop(key, None)
-    tokenizer.save_pretrained(folder)
-    model.config.get_hierarchy().save(folder / "taxonomy.json")
-    model.save_pretrained(folder)
+    under = model if base_model is None else write_adapter(model, folder, base_model)
+    save_tokenizer(under, tokenizer, folder)
+    under.config.get_hierarchy().save(folder / "taxonomy.json")
+    if base_model is None:
+        model.save_pretrained(folder)
     if run is not None:
         temporary = folder / ".run.json"
         temporary.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, folder / "run.json")
-    write_card(model_card(model, model_id or folder.name, model_name, run, example_text), folder)
+    write_eval_results(run, folder)
+    write_card(model_card(under, model_id or folder.name, model_name, run, example_text, base_model), folder)
     return folder
 
 
-def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_message=None, **card):
+def save_tokenizer(model, tokenizer, folder):
+    """Writes the tokenizer without a word about where this machine found it."""
+    tokenizer.name_or_path = model.config.text_config._name_or_path or ""
+    for key in ("is_local", "local_files_only"):  # transformers would write them down
+        tokenizer.init_kwargs.pop(key, None)
+    tokenizer.save_pretrained(folder)
+
+
+def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_message=None, base_model=None, **card):
     """
-    Saves as [`save`] does and uploads the folder to the Hub.
+    Saves as [`save`] does and uploads the folder to the Hub, in one commit.
 
     Args:
         repo_id (`str`): e.g. `"me/hiagm-python-docs"`; made if missing.
         private (`bool`, *optional*): Whether a new repository is private.
         token (`str`, *optional*): Access token; defaults to the stored one.
+        base_model (`str`, *optional*): For a PEFT model: the Hub id of its base checkpoint. Pushed first, from the model, when
+            there is no such repository. Defaults to the id from which the base was loaded.
 
     Returns:
         `huggingface_hub.CommitInfo`
+
+    Raises:
+        `OSError`: the Hub refused (no token, no right to write, no connection); nothing is left on this machine, and a
+        repository that was there keeps its content. `ValueError`: a bad `repo_id`, or as in [`save`].
+
+    Example:
+
+    ```python
+    push(model, tokenizer, "me/hiagm-news")
+    push(peft_model, tokenizer, "me/hiagm-news-lora", base_model="me/hiagm-news-base")
+    ```
     """
     api = HfApi(token=token)
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, tokenizer, folder, run, model_id=repo_id, **card)
-        return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message or "Upload hf_htc model")
+    with clear_errors(repo_id):
+        if is_peft_model(model, base_model):
+
+            def push_base(base, tokenizer, base_id, **options):
+                push(base, tokenizer, base_id, private=private, token=token, **options)
+
+            base_model = make_base(model, tokenizer, base_model, push_base, api)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            _write(model, tokenizer, Path(folder), run, repo_id, base_model=base_model, **card)
+            return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message or "Upload hf_htc model")

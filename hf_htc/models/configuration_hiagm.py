@@ -30,7 +30,8 @@ class HiAGMConfig(HTCConfig):
         structure_encoder (`str`, *optional*, defaults to `"gcn"`): `"gcn"`, the hierarchy-GCN, or `"tree_lstm"`, the
             bidirectional TreeLSTM.
         node_dim (`int` or `"auto"`, *optional*, defaults to `"auto"`): Width of a node's state. `"auto"`: the paper's 300 up
-            to 2,000 nodes, beyond that the largest power of two that keeps the text propagation under 200 M parameters.
+            to 2,000 nodes, beyond that the largest power of two up to 256 that keeps the text propagation under 200 M
+            parameters.
         classifier (`str`, *optional*, defaults to `"auto"`): `"flatten"` is the paper's dense layer over all node states,
             `N * M * node_dim` parameters (`"la"`: `N * N * node_dim`); `"node"` reads each label from its own node,
             `N * node_dim` parameters; `"auto"` takes `"flatten"` below 50 M parameters.
@@ -79,7 +80,7 @@ class HiAGMConfig(HTCConfig):
                 self.node_dim = self.text_config.num_filters
             elif num_nodes > WIDE_NODE_LIMIT:
                 budget = 200_000_000 // (num_nodes * self.text_config.hidden_size)
-                self.node_dim = max(4, 2 ** (max(budget, 1).bit_length() - 1))
+                self.node_dim = min(256, max(4, 2 ** (max(budget, 1).bit_length() - 1)))
         if self.classifier == "auto" and isinstance(self.node_dim, int):
             self.classifier = "flatten" if self.num_labels * self.num_read_nodes() * self.node_dim < FLATTEN_LIMIT else "node"
 

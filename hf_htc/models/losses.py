@@ -39,4 +39,5 @@ def recursive_regularization(weight, edges):
         `torch.Tensor`: the scalar `sum over edges of 0.5 * ||w_parent - w_child||^2`; 0 without edges.
     """
     rows = at_least_float32(weight).flatten(1)
-    return 0.5 * (rows[edges[:, 0]] - rows[edges[:, 1]]).square().sum()
+    # index_select, not brackets: the gradient of those sorts and scatters one number at a time on a CPU.
+    return 0.5 * (rows.index_select(0, edges[:, 0]) - rows.index_select(0, edges[:, 1])).square().sum()

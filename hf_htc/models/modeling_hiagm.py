@@ -118,9 +118,10 @@ class LabelAttention(HiAGMClassifier):
         """Label-wise texts `(B, N, D)`; the fused kernel never holds the `(B, N, P)` attention as a whole."""
         if mask is not None:
             first = torch.arange(mask.shape[1], device=mask.device) == 0
-            mask = ((mask != 0) | first).unsqueeze(1)  # (B, 1, P); a text without tokens is its first position, not NaN
-        query = labels.to(positions.dtype).expand(positions.shape[0], -1, -1)
-        return nn.functional.scaled_dot_product_attention(query, positions, positions, attn_mask=mask, scale=1.0)
+            mask = ((mask != 0) | first)[:, None, None]  # (B, 1, 1, P); a text without tokens is its first position, not NaN
+        query = labels.to(positions.dtype).expand(positions.shape[0], -1, -1).unsqueeze(1)  # one head: ONNX wants the axis
+        text = positions.unsqueeze(1)
+        return nn.functional.scaled_dot_product_attention(query, text, text, attn_mask=mask, scale=1.0).squeeze(1)
 
 
 class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):

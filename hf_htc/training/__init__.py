@@ -1,8 +1,19 @@
-"""Training on a plain `transformers.Trainer`."""
+"""Training: on a plain `transformers.Trainer`, or in a loop on bare `accelerate`."""
 
+from .accelerate_loop import LoopResult, train_with_accelerate
 from .arguments import HTCTrainingArguments
 from .callbacks import EitherMetricEarlyStopping, InterruptCallback, PriorCallback
+from .launch import check_launch
 from .trainer import build_trainer
 
 
-__all__ = ["EitherMetricEarlyStopping", "HTCTrainingArguments", "InterruptCallback", "PriorCallback", "build_trainer"]
+__all__ = [
+    "EitherMetricEarlyStopping",
+    "HTCTrainingArguments",
+    "InterruptCallback",
+    "LoopResult",
+    "PriorCallback",
+    "build_trainer",
+    "check_launch",
+    "train_with_accelerate",
+]

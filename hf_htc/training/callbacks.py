@@ -1,7 +1,9 @@
 """Trainer callbacks: stopping as the papers do, stopping by hand, and a word when nothing is learned."""
 
+import os
 import signal
 import threading
+import time
 
 from transformers import TrainerCallback
 from transformers.utils import logging
@@ -56,6 +58,7 @@ class InterruptCallback(TrainerCallback):
 
     def __init__(self):
         self.interrupted = False
+        self._first = float("-inf")
         self._previous = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -68,9 +71,13 @@ class InterruptCallback(TrainerCallback):
             self._previous = None
 
     def _handle(self, number, frame):
-        if self.interrupted:
+        # A launcher passes Ctrl-C on to processes that the terminal has already told; within a second it is the same one.
+        again = "LOCAL_RANK" in os.environ and time.monotonic() - self._first < 1
+        if self.interrupted and not again:
             raise KeyboardInterrupt
-        self.interrupted = True
+        if self.interrupted:
+            return
+        self.interrupted, self._first = True, time.monotonic()
         logger.warning("Interrupted: finishing this step and saving a checkpoint. Press Ctrl-C again to stop at once.")
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -190,7 +190,7 @@ def _chunks(texts, tokenizer, window, show_progress_bar):
     """Word ids of many texts in one array, -1 for unknown words and between texts, where no window reaches across."""
     special = {tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     iterator, gap = iter(texts), [-1] * window
-    bar = tqdm(desc="Word vectors", unit=" texts", disable=show_progress_bar is False, mininterval=2)
+    bar = tqdm(desc="Word vectors", unit=" texts", disable=show_progress_bar is False, delay=3)
     gathered = []
     while batch := list(itertools.islice(iterator, 512)):
         for encoding in tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False):

@@ -122,6 +122,7 @@ class TestHelp:
             (["data", "check"], ["--train_file", "--taxonomy", "--output"]),
             (["info"], ["--max_nodes"]),
             (["quickstart"], ["--output_dir", "--epochs", "--seed"]),
+            (["textrcnn"], ["--output_dir", "--word_vectors", "--train_file", "--min_count", "--max_length"]),
         ],
         ids=" ".join,
     )
@@ -134,7 +135,8 @@ class TestHelp:
         assert all(f"{option} " in out for option in options)
 
     def test_every_command_is_tested(self):
-        assert set(COMMANDS) == {"train", "evaluate", "predict", "data", "info", "quickstart"}
+        here = {"train", "evaluate", "predict", "data", "info", "quickstart", "textrcnn"}
+        assert set(COMMANDS) == here | {"export", "tune", "push"}  # in test_cli_export, test_cli_tune and tests/hub
 
     def test_data(self, capsys):
         with pytest.raises(SystemExit) as exit_:
@@ -529,6 +531,29 @@ def test_quickstart(work, tmp_path, capfd):
     assert run["dataset"]["name"] == "tiny-data"
     for file in ("README.md", "run.json", "report_test.md", "config.json", "tokenizer_config.json"):
         assert str(tmp_path) not in (output / file).read_text(), file
+
+
+def test_textrcnn_builds_an_encoder_that_train_takes(work, tmp_path, capsys):
+    encoder, output = tmp_path / "textrcnn", tmp_path / "out"
+    options = ["--embedding_size", "8", "--num_filters", "4", "--gru_hidden_size", "3", "--min_count", "1", "--max_length", "9"]
+    main(["textrcnn", *data_options(work), "--output_dir", str(encoder), *options])
+    assert "Saved to" in capsys.readouterr().out
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    assert tokenizer.model_max_length == 9 and "match" in tokenizer.get_vocab()
+    arguments = train_options(work, output, "--method", "hiagm", "--method_options", '{"node_dim": 4, "variant": "la"}')
+    arguments[arguments.index("--text_encoder") + 1] = str(encoder)
+    main(arguments)
+    run = json.loads((output / "run.json").read_text())
+    assert float(run["settings"]["learning_rate"]) == 1e-3  # the encoder's own recommendation
+    model = AutoModelForSequenceClassification.from_pretrained(output)
+    assert model.config.text_config.model_type == "htc_textrcnn" and model.config.max_text_length == 9
+    assert len(model.predict("the match", tokenizer, top_k=2)["labels"]) == 2
+    capsys.readouterr()
+    assert "`--output_dir` is missing" in fails(capsys, ["textrcnn", *data_options(work)])
+    missing = ["textrcnn", *data_options(work), "--output_dir", str(tmp_path / "no"), "--word_vectors", "none.txt"]
+    assert "There is no file of word vectors 'none.txt'" in fails(capsys, missing)
+    assert not (tmp_path / "no").exists()
+    assert "There is no training data" in fails(capsys, ["textrcnn", *data_options(work, "test"), "--output_dir", str(tmp_path)])
 
 
 class TestEntryPoint:

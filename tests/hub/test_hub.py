@@ -1,7 +1,9 @@
 """Saved folders: what is in them, that they load, that their card is true, and that they do not tell where they were made."""
 
+import contextlib
 import getpass
 import json
+import logging
 import re
 import socket
 import struct
@@ -86,7 +88,7 @@ def test_files(saved):
     assert {"README.md", "run.json", "taxonomy.json", "config.json", "model.safetensors", "tokenizer.json"} <= names
     method = model.config.model_type.removeprefix("htc_")
     assert {f"modeling_{method}.py", f"configuration_{method}.py", "modeling_htc.py", "hierarchy.py", "label_sets.py"} <= names
-    assert not [name for name in names if name.startswith(".") or name.endswith((".tmp", ".bin"))]
+    assert {name for name in names if name.startswith(".") or name.endswith((".tmp", ".bin"))} == {".eval_results"}
     assert json.loads((folder / "run.json").read_text()) == RUN
     assert LabelHierarchy.from_file(folder / "taxonomy.json") == make_tree()
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]  # nothing half-written beside it
@@ -99,7 +101,7 @@ def test_no_file_tells_where_it_was_made(saved, encoder_folder):
     paths = [str(folder.parent), str(encoder_folder.parent), "tiny-encoder", "/tmp/", "/home/"]
     names = [name for name in (getpass.getuser(), socket.gethostname()) if len(name) > 3]
     texts = {}
-    for file in sorted(folder.iterdir()):
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         content = file.read_bytes()
         if file.suffix == ".safetensors":
             content = content[8 : 8 + struct.unpack("<Q", content[:8])[0]]
@@ -193,17 +195,110 @@ def test_saved_over_an_older_checkpoint(tmp_path, tree, tokenizer):
     assert "# The newer one" in (tmp_path / "model" / "README.md").read_text()
 
 
-def test_peft_model_is_refused(tmp_path, tree, tokenizer):
-    wrapped = add_lora(make_model("flat", tree), rank=2)
-    assert isinstance(wrapped, peft.PeftModel)
-    with pytest.raises(TypeError, match=r"is a PEFT model. Save `model.merge_and_unload\(\)`"):
-        save(wrapped, tokenizer, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
-    merged = wrapped.merge_and_unload()
-    save(merged, tokenizer, tmp_path / "model")
-    batch = make_batch()
-    with torch.no_grad():
-        assert torch.equal(AutoModel.from_pretrained(tmp_path / "model")(**batch).logits, merged.eval()(**batch).logits)
+def test_eval_results(saved, tmp_path, tree, tokenizer, monkeypatch, caplog):
+    _, folder = saved
+    entries = yaml.safe_load((folder / ".eval_results" / "hf_htc.yaml").read_text())
+    assert entries[0] == {
+        "dataset": {"id": "me/some-data", "task_id": "test_micro_f1"},
+        "value": 0.61234,
+        "notes": "micro-F1 on the test split, closure up, 1,234 documents",
+    }
+    assert [entry["value"] for entry in entries] == [0.61234, 0.5, 0.55]
+    # Written over by a checkpoint without scores, or with scores on data that is not on the Hub: no old entries stay.
+    model = make_model("flat", tree)
+    for run in (None, {**RUN, "dataset": {"name": "own files"}}, {**RUN, "scores": {}}):
+        save(model, tokenizer, tmp_path / "model", run=RUN)
+        assert (tmp_path / "model" / ".eval_results" / "hf_htc.yaml").exists()
+        save(model, tokenizer, tmp_path / "model", run=run)
+        assert not (tmp_path / "model" / ".eval_results" / "hf_htc.yaml").exists()
+    # An older huggingface_hub.
+    lazily = huggingface_hub.__getattr__
+
+    def older(name):
+        if name == "EvalResultEntry":
+            raise AttributeError(name)
+        return lazily(name)
+
+    monkeypatch.setattr(huggingface_hub, "__getattr__", older)
+    with capture_logs(caplog, "hf_htc.hub.eval_results"):
+        save(model, tokenizer, tmp_path / "model", run=RUN)
+    assert "pip install -U huggingface_hub" in caplog.text
+    assert not (tmp_path / "model" / ".eval_results" / "hf_htc.yaml").exists()
+    assert "micro-F1 (closure up)" in (tmp_path / "model" / "README.md").read_text()
+
+
+@contextlib.contextmanager
+def capture_logs(caplog, name):
+    """transformers' loggers do not hand on what they log."""
+    logger = logging.getLogger(name)
+    logger.addHandler(caplog.handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(caplog.handler)
+
+
+class TestAdapter:
+    @pytest.fixture
+    def wrapped(self, tree):
+        wrapped = add_lora(make_model("hiagm", tree), rank=2)
+        assert isinstance(wrapped, peft.PeftModel)
+        with torch.no_grad():
+            for name, parameter in wrapped.named_parameters():
+                if "lora_B" in name or "modules_to_save" in name:
+                    parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+        return wrapped.eval()
+
+    def test_saved_with_a_base_that_is_made(self, wrapped, tmp_path, tree, tokenizer):
+        base, folder, batch = tmp_path / "base", tmp_path / "adapter", make_batch()
+        with torch.no_grad():
+            expected, plain = wrapped(**batch).logits, make_model("hiagm", tree)(**batch).logits
+        before = wrapped.peft_config["default"].base_model_name_or_path
+        assert save(wrapped, tokenizer, folder, run=RUN, base_model=base) == folder
+        assert wrapped.peft_config["default"].base_model_name_or_path == before
+        assert {file.name for file in folder.iterdir()} == {
+            "adapter_config.json", "adapter_model.safetensors", "README.md", "run.json", "taxonomy.json", "tokenizer.json",
+            "tokenizer_config.json", ".eval_results",
+        }  # fmt: skip
+        assert {file.name for file in tmp_path.iterdir()} == {"base", "adapter"}
+        loaded = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        again = AutoModelForSequenceClassification.from_pretrained(base).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(loaded(**batch).logits, expected, atol=1e-4, rtol=1e-5)
+            assert torch.equal(again(**batch).logits, plain)
+            merged = peft.PeftModel.from_pretrained(again, folder).merge_and_unload().eval()
+            torch.testing.assert_close(merged(**batch).logits, expected, atol=1e-4, rtol=1e-5)
+            assert torch.equal(wrapped(**batch).logits, expected)  # untouched
+        save(wrapped, tokenizer, folder, base_model=base)  # now beside a base that is there
+        with pytest.raises(TypeError, match="carries an adapter that transformers attached"):
+            save(loaded, tokenizer, tmp_path / "again")
+
+    def test_refused_without_its_base(self, wrapped, tmp_path, tree, tokenizer):
+        with pytest.raises(ValueError, match=r"needs a saved base checkpoint.*Pass `base_model=`.*merge_and_unload"):
+            save(wrapped, tokenizer, tmp_path / "adapter")
+        other = make_model("hiagm", tree, seed=1)
+        save(other, tokenizer, tmp_path / "other")
+        with pytest.raises(ValueError, match=r"has other weights than the model under the adapter, first in 'model\."):
+            save(wrapped, tokenizer, tmp_path / "adapter", base_model=tmp_path / "other")
+        tuned = make_model("hiagm", tree)
+        tuned.config.thresholds = 0.3
+        save(tuned, tokenizer, tmp_path / "tuned")
+        with pytest.raises(ValueError, match="has another `thresholds` than the model under the adapter: 0.3, here None"):
+            save(wrapped, tokenizer, tmp_path / "adapter", base_model=tmp_path / "tuned")
+        with pytest.raises(OSError, match=r"no base checkpoint 'not/here' .* written as './not/here'"):
+            save(wrapped, tokenizer, tmp_path / "adapter", base_model="not/here")
+        with pytest.raises(ValueError, match="needs a folder of its own"):
+            save(wrapped, tokenizer, tmp_path / "other", base_model=tmp_path / "other")
+        assert (tmp_path / "other" / "model.safetensors").exists()
+        with pytest.raises(ValueError, match="the model has no adapter"):
+            save(other, tokenizer, tmp_path / "adapter", base_model=tmp_path / "other")
+        assert not (tmp_path / "adapter").exists()
+
+    def test_merged(self, wrapped, tmp_path, tokenizer):
+        merged, batch = wrapped.merge_and_unload().eval(), make_batch()
+        save(merged, tokenizer, tmp_path / "model")
+        with torch.no_grad():
+            assert torch.equal(AutoModel.from_pretrained(tmp_path / "model")(**batch).logits, merged(**batch).logits)
 
 
 def test_push(tree, tokenizer, monkeypatch):

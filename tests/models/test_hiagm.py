@@ -199,6 +199,8 @@ def test_auto_choices():
     assert (small.node_dim, small.classifier) == (300, "flatten")
     middle = make_config(LabelHierarchy([f"n{i}" for i in range(500)], [[]] * 500))
     assert (middle.node_dim, middle.classifier) == (300, "node")  # 75 M parameters would be dense
+    number = 4_500  # a tiny encoder does not make the nodes wide
+    assert make_config(LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number)).node_dim == 256
     number = 30_000
     large = make_config(LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number), hidden_size=768)
     assert large.classifier == "node" and large.node_dim == 8 and number * 8 * 768 <= 200_000_000

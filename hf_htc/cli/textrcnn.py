@@ -1,0 +1,58 @@
+"""`hf-htc textrcnn`: a TextRCNN text encoder with a corpus's vocabulary and word vectors, for `--text_encoder`."""
+
+import time
+from dataclasses import dataclass, field, fields
+
+from hf_htc.cli.common import DataArguments, parse, set_up_logging
+
+
+@dataclass
+class TextRCNNArguments:
+    """What is built."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "Where encoder and tokenizer go."})
+    word_vectors: str = field(
+        default="corpus", metadata={"help": "'corpus' trains them, 'random' has none; else a file in GloVe's format."}
+    )
+    embedding_size: int | None = field(default=None, metadata={"help": "Width of the word vectors; 300, or the file's."})
+    min_count: int = field(default=2, metadata={"help": "A word must occur this often in the training texts."})
+    max_size: int = field(default=50_000, metadata={"help": "Most words of the vocabulary."})
+    lowercase: bool = field(default=True, metadata={"help": "Lower-case the texts."})
+    max_length: int = field(default=256, metadata={"help": "Texts are cut at this many words."})
+    gru_hidden_size: int = field(default=64, metadata={"help": "Width of the GRU in each direction."})
+    num_filters: int = field(default=100, metadata={"help": "n-gram features of each kernel."})
+    top_k: int = field(default=1, metadata={"help": "Largest values over time that are kept of every feature."})
+    seed: int = field(default=42, metadata={"help": "Of everything random."})
+
+
+def run(arguments):
+    data, options = parse(
+        [DataArguments, TextRCNNArguments],
+        arguments,
+        "hf-htc textrcnn",
+        "Options may also stand in a YAML file, given as first argument. The training texts alone are read.",
+    )
+    set_up_logging()
+    from transformers import set_seed
+
+    from hf_htc.training.word_vectors import build_text_rcnn
+
+    if options.output_dir is None:
+        raise ValueError("`--output_dir` is missing: name the folder of the encoder.")
+    started = time.time()
+    dataset = data.load(seed=options.seed).dataset
+    if "train" not in dataset:
+        raise ValueError(f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset`.")
+    set_seed(options.seed)
+    settings = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "output_dir"}
+    if settings["embedding_size"] is None:
+        settings.pop("embedding_size")
+    encoder, tokenizer = build_text_rcnn(dataset["train"]["text"], **settings)
+    tokenizer.save_pretrained(options.output_dir)
+    encoder.save_pretrained(options.output_dir)
+    size = sum(parameter.numel() for parameter in encoder.parameters())
+    print(
+        f"Saved to {options.output_dir}: a TextRCNN with {len(tokenizer):,} words, vectors of {encoder.config.embedding_size} "
+        f"numbers ({options.word_vectors if options.word_vectors in ('corpus', 'random') else 'file'}), {size / 1e6:.1f} M "
+        f"parameters; {time.time() - started:.0f} seconds. Train with `hf-htc train --text_encoder {options.output_dir} ...`."
+    )

@@ -1,0 +1,114 @@
+"""`OnnxClassifier`: predicts from an exported folder with the same decoding as `model.predict`, without PyTorch's weights."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+from hf_htc.models.modeling_htc import HTCOutput
+from hf_htc.models.prediction import PredictionMixin
+
+
+FLOAT_FILE, INT8_FILE, REPORT_FILE = "model.onnx", "model_int8.onnx", "export.json"
+
+
+def require(*packages):
+    """
+    Imports optional packages of the export.
+
+    Raises:
+        `ImportError`: one is missing; the message says how to install it.
+    """
+    import importlib
+
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"The package {package!r} is missing, which ONNX models need. Install it with `pip install 'hf_htc[export]'`."
+            ) from error
+
+
+class OnnxClassifier(PredictionMixin):
+    """
+    A model that was exported by [`export_onnx`], run by onnxruntime.
+
+    Args:
+        folder (`str`): What `hf-htc export` wrote.
+        int8 (`bool`, *optional*, defaults to `False`): Takes the quantised model.
+        providers (`list[str]`, *optional*, defaults to `["CPUExecutionProvider"]`): onnxruntime's execution providers.
+
+    Raises:
+        `OSError`: no such folder, or none with an exported model; no quantised model in it. `ImportError`: onnxruntime is
+        missing.
+
+    Example:
+
+    ```python
+    >>> OnnxClassifier("exported").predict("The match went to penalties.")
+    {'labels': ['sport', 'sport/football'], 'scores': [0.97, 0.91], 'paths': [['sport', 'football']]}
+    ```
+    """
+
+    def __init__(self, folder, int8=False, providers=None):
+        require("onnxruntime")
+        import onnxruntime
+
+        import hf_htc
+
+        hf_htc.register()
+        folder = Path(folder)
+        if not (folder / REPORT_FILE).is_file():
+            raise FileNotFoundError(
+                f"{str(folder)!r} is no exported model: it has no {REPORT_FILE}. Write one with `hf-htc export`."
+            )
+        file = folder / (INT8_FILE if int8 else FLOAT_FILE)
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
+            )
+        self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        self.config = AutoConfig.from_pretrained(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.fixed_length = self.report["fixed_length"]
+        self.session = onnxruntime.InferenceSession(str(file), providers=providers or ["CPUExecutionProvider"])
+        self.input_names = [node.name for node in self.session.get_inputs()]
+        # What `PredictionMixin` asks of a PyTorch model.
+        self.device, self.training = torch.device("cpu"), False
+
+    def predict(self, texts, threshold=None, top_k=None, closure=None, batch_size=32, show_progress_bar=None):
+        """As [`~PredictionMixin.predict`], with the tokenizer of the folder."""
+        return super().predict(texts, self.tokenizer, threshold, top_k, closure, batch_size, show_progress_bar)
+
+    def __call__(self, **batch):
+        """
+        The [`HTCOutput`] with `logits` `(B, N)` of a tokenised batch; a model of fixed length gets it padded to that length.
+
+        Raises:
+            `ValueError`: an input is missing, or is longer than the model's fixed length.
+        """
+        missing = [name for name in self.input_names if name not in batch]
+        if missing:
+            raise ValueError(f"The exported model needs {self.input_names}; {missing[0]!r} is missing.")
+        inputs = {name: torch.as_tensor(batch[name]) for name in self.input_names}
+        if self.fixed_length is not None:
+            inputs = {name: self._padded(name, tensor) for name, tensor in inputs.items()}
+        feeds = {name: tensor.cpu().to(torch.int64).numpy() for name, tensor in inputs.items()}
+        return HTCOutput(logits=torch.from_numpy(self.session.run(["logits"], feeds)[0]))
+
+    def _padded(self, name, tensor):
+        missing = self.fixed_length - tensor.shape[1]
+        if missing < 0:
+            raise ValueError(
+                f"The input has {tensor.shape[1]} tokens; the exported model takes {self.fixed_length}. Cut longer texts there."
+            )
+        value = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
+        return torch.nn.functional.pad(tensor, (0, missing), value=value)
+
+    def eval(self):
+        return self
+
+    def train(self, mode=True):
+        return self

@@ -1,0 +1,282 @@
+"""Search spaces of `hf-htc tune`: one dict a method, typed ranges by the name of an option.
+
+An entry is `{"type": "log_uniform" | "uniform" | "integer", "low": ..., "high": ...}`, both ends included, or
+`{"type": "categorical", "choices": [...]}`. Options are those of the method's config and those of the training arguments in
+`TRAINING_OPTIONS`. A YAML file with the same entries adds to a method's space or replaces parts of it; `null` takes an option
+out.
+"""
+
+import difflib
+import math
+from pathlib import Path
+
+
+# What a trial can set after the Trainer was made, and the kind of its values.
+TRAINING_OPTIONS = {
+    "learning_rate": "number",
+    "classifier_learning_rate": "number",
+    "weight_decay": "number",
+    "warmup_steps": "number",
+    "max_grad_norm": "number",
+    "adam_beta1": "number",
+    "adam_beta2": "number",
+    "adam_epsilon": "number",
+    "num_train_epochs": "number",
+    "per_device_train_batch_size": "integer",
+    "gradient_accumulation_steps": "integer",
+    "lr_scheduler_type": "schedule",
+}
+# Options of a config that say what the model is or was trained on, not how well it may learn.
+_NOT_SEARCHED = {
+    "text_config",
+    "hierarchy",
+    "label_closure",
+    "thresholds",
+    "max_text_length",
+    "label_counts",
+    "num_train_documents",
+    "hf_htc_version",
+}
+
+# No paper states ranges that were searched, only the values that were used. Each range holds those stated for a BERT-like encoder
+# (HiAGM forks 2e-5; HPT 3e-5, batch 16; HBM and HiDEC 5e-5, batch 64, weight decay 0.1; HiMatch weight decay 0.01) and our own
+# defaults.
+_SHARED = {
+    "learning_rate": {"type": "log_uniform", "low": 1e-5, "high": 5e-4},
+    "per_device_train_batch_size": {"type": "categorical", "choices": [16, 32, 64]},
+    "weight_decay": {"type": "categorical", "choices": [0.0, 0.01, 0.1]},
+    "text_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
+}
+SPACES = {
+    # No paper: the baseline. Our default is 5e-3 for the classifier, 1e-4 for the encoder.
+    "flat": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 3e-4, "high": 3e-2},
+    },
+    # HiAGM states single values: node dimension 300, dropout 0.5 on the transformation and 0.05 on the structure, regularization
+    # 1e-6; one layer (a fork stacks two); the prior is a ratio in the paper, normalised over siblings in the code.
+    "hiagm": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "node_dim": {"type": "categorical", "choices": [100, 200, 300]},
+        "num_structure_layers": {"type": "integer", "low": 1, "high": 2},
+        "prior": {"type": "categorical", "choices": ["ratio", "sibling"]},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
+}
+# Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
+_LARGE_HIERARCHY = 2000
+
+
+def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, encoder_rate=None):
+    """
+    The space of a method: its own one, without what is fixed, with the changes of the user.
+
+    Args:
+        method (`str`): The method's short name; one without an entry in `SPACES` has what all methods share.
+        config_class (`type`): The method's config class, whose fields can be searched.
+        num_nodes (`int`, *optional*, defaults to 0): Nodes of the hierarchy; above 2,000 `node_dim` is left to the config.
+        fixed (`Iterable[str]`, *optional*): Options that the user has given a value.
+        changes (`dict`, *optional*): Entries that add or replace; `None` instead of an entry takes the option out.
+        encoder_rate (`float`, *optional*): The learning rate that the text encoder's config recommends (TextRCNN's does); the
+            method's range, made for pretrained transformers, becomes one around it.
+
+    Returns:
+        `dict`
+
+    Raises:
+        `ValueError`: an option that cannot be searched (close names are given), one that is fixed as well, a bad entry, nothing
+        left to search.
+    """
+    space = {name: entry for name, entry in SPACES.get(method, _SHARED).items() if name not in set(fixed)}
+    if num_nodes > _LARGE_HIERARCHY:
+        space.pop("node_dim", None)
+    if encoder_rate is not None and "learning_rate" in space:
+        space["learning_rate"] = {"type": "log_uniform", "low": encoder_rate / 10, "high": 5 * encoder_rate}
+    known = searchable(config_class)
+    for name, entry in (changes or {}).items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), sorted(known), n=3)
+            raise ValueError(
+                f"The search space has the option {name!r}, which cannot be searched."
+                + (f" Did you mean {close}?" if close else f" Options: {sorted(known)}.")
+            )
+        if entry is None:
+            space.pop(name, None)
+        elif name in fixed:
+            raise ValueError(f"`{name}` has a value and an entry in the search space; leave out one of the two.")
+        else:
+            space[name] = entry
+    if not space:
+        raise ValueError("Nothing is left to search: every option of the search space has a value or was taken out.")
+    return {name: checked_entry(name, entry) for name, entry in space.items()}
+
+
+def searchable(config_class):
+    """Names of all options that a search space may hold."""
+    from transformers import PreTrainedConfig
+
+    fields = {name for name in config_class.__dataclass_fields__ if not name.startswith("_")}
+    return (fields - set(PreTrainedConfig.__dataclass_fields__) - _NOT_SEARCHED) | set(TRAINING_OPTIONS)
+
+
+def read_search_space(path):
+    """
+    The entries of a YAML file.
+
+    Raises:
+        `FileNotFoundError`: there is no such file. `ValueError`: it holds no `option: entry` lines.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no search space file {str(path)!r}.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name!r} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path.name!r} must hold `option: entry` lines, e.g. `learning_rate: {{type: log_uniform, low: 1e-5, high: 1e-3}}`; "
+            f"it holds a {type(content).__name__}."
+        )
+    return content
+
+
+def checked_entry(name, entry):
+    """
+    An entry with its numbers as numbers (YAML 1.1 reads `1e-4` as a string).
+
+    Raises:
+        `ValueError`: an unknown type, a missing or unknown key, ends that are no numbers or in the wrong order, values that the
+        option cannot have.
+    """
+    keys = {kind: {"low", "high"} for kind in ("log_uniform", "uniform", "integer")} | {"categorical": {"choices"}}
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    if kind not in keys:
+        raise ValueError(
+            f"The search space of `{name}` is {entry!r}; give a `type`, one of {', '.join(map(repr, keys))}, and its values, "
+            "e.g. `{type: uniform, low: 0, high: 0.5}` or `{type: categorical, choices: [16, 32]}`."
+        )
+    for key in sorted(keys[kind] ^ (set(entry) - {"type"})):
+        state = "lacks" if key in keys[kind] else "has the unknown key"
+        close = difflib.get_close_matches(str(key), sorted(keys[kind]), n=1)
+        raise ValueError(
+            f"The search space of `{name}` {state} {key!r}; {kind!r} has {sorted(keys[kind])}."
+            + (f" Did you mean {close[0]!r}?" if state != "lacks" and close else "")
+        )
+    if kind == "categorical":
+        checked = {"type": kind, "choices": _choices(name, entry["choices"])}
+    else:
+        low, high = (_number(name, key, entry[key], kind == "integer") for key in ("low", "high"))
+        if not low < high:
+            raise ValueError(f"The search space of `{name}` goes from {low} to {high}; `low` must be less than `high`.")
+        if kind == "log_uniform" and low <= 0:
+            raise ValueError(f"The search space of `{name}` begins at {low}; 'log_uniform' begins above 0.")
+        checked = {"type": kind, "low": low, "high": high}
+    _check_training_values(name, checked)
+    return checked
+
+
+def _choices(name, choices):
+    if not isinstance(choices, list) or not choices or not all(isinstance(c, (str, int, float, bool)) for c in choices):
+        raise ValueError(f"The `choices` of `{name}` are {choices!r}; give a list of numbers, words or true/false.")
+    if len({repr(choice) for choice in choices}) < len(choices):
+        raise ValueError(f"The `choices` of `{name}` hold a value twice: {choices}.")
+    return [_as_number(choice) if isinstance(choice, str) else choice for choice in choices]
+
+
+def _number(name, key, value, whole):
+    number = _as_number(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+        raise ValueError(f"`{key}` in the search space of `{name}` is {value!r}; it must be a number.")
+    if whole and number != int(number):
+        raise ValueError(f"`{key}` in the search space of `{name}` is {value!r}; 'integer' needs whole numbers.")
+    return int(number) if whole else float(number)
+
+
+def _as_number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _check_training_values(name, entry):
+    """The options of a config are checked by the config itself, see [`check_against_config`]."""
+    kind = TRAINING_OPTIONS.get(name)
+    if kind is None:
+        return
+    from transformers import SchedulerType
+
+    schedules = [schedule.value for schedule in SchedulerType]
+    right, allowed = {
+        "number": (lambda v: not isinstance(v, (str, bool)) and v >= 0, "numbers of at least 0"),
+        "integer": (lambda v: not isinstance(v, (str, bool)) and v >= 1 and v == int(v), "whole numbers of at least 1"),
+        "schedule": (lambda v: v in schedules, f"the names {schedules}"),
+    }[kind]
+    for value in entry_values(entry):
+        if not right(value):
+            raise ValueError(f"The search space of `{name}` holds {value!r}; the option takes {allowed}.")
+    if kind == "integer" and entry["type"] not in ("integer", "categorical"):
+        raise ValueError(f"The search space of `{name}` is {entry['type']!r}; the option takes whole numbers: 'integer'.")
+
+
+def check_against_config(space, make_config):
+    """
+    Has the config judge both ends or all choices of every option of its own, one at a time.
+
+    Args:
+        space (`dict`): From [`search_space`].
+        make_config (`Callable[..., HTCConfig]`): Makes the method's config with one more option.
+
+    Raises:
+        `ValueError`: the first value that the config refuses.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    for name, entry in method_part(space).items():
+        for value in entry_values(entry):
+            try:
+                make_config(**{name: value})
+            except (ValueError, TypeError, StrictDataclassError) as error:
+                reason = " ".join(str(error.__cause__ or error).split())
+                raise ValueError(f"The search space holds {name} = {value!r}, which does not work: {reason}") from error
+
+
+def entry_values(entry):
+    """The choices, or both ends."""
+    return entry["choices"] if entry["type"] == "categorical" else [entry["low"], entry["high"]]
+
+
+def holds(entry, value):
+    """Whether a value lies in an entry."""
+    if entry["type"] == "categorical":
+        return value in entry["choices"]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and entry["low"] <= value <= entry["high"]
+
+
+def training_part(space):
+    """The entries of the training arguments."""
+    return {name: entry for name, entry in space.items() if name in TRAINING_OPTIONS}
+
+
+def method_part(space):
+    """The entries of the method's config."""
+    return {name: entry for name, entry in space.items() if name not in TRAINING_OPTIONS}
+
+
+def suggest(trial, space):
+    """Values of a trial, `dict` by option; asking a trial again gives the same ones."""
+    values = {}
+    for name, entry in space.items():
+        if entry["type"] == "categorical":
+            values[name] = trial.suggest_categorical(name, entry["choices"])
+        elif entry["type"] == "integer":
+            values[name] = trial.suggest_int(name, entry["low"], entry["high"])
+        else:
+            values[name] = trial.suggest_float(name, entry["low"], entry["high"], log=entry["type"] == "log_uniform")
+    return values

@@ -1,0 +1,341 @@
+"""Search of a method's settings: Optuna through `Trainer.hyperparameter_search`, on validation data only."""
+
+import statistics
+import time
+from pathlib import Path
+
+from transformers import TrainerCallback, set_seed
+from transformers.utils import logging
+
+from hf_htc.data import label_csr
+from hf_htc.training.callbacks import InterruptCallback
+from hf_htc.training.preparation import base_model, optimizer_factory
+from hf_htc.training.search_spaces import holds, method_part, suggest, training_part
+from hf_htc.training.trainer import build_trainer
+
+
+logger = logging.get_logger(__name__)
+
+# A trial's value from the scores of an evaluation.
+OBJECTIVES = {"micro_f1": ("micro_f1",), "macro_f1": ("macro_f1",), "mean": ("micro_f1", "macro_f1")}
+STUDY_NAME = "hf_htc"
+
+
+def import_optuna():
+    """Optuna, without its own log lines. Raises `ImportError` that says how to install it."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("The search of settings needs Optuna, which is not installed: pip install 'hf_htc[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def open_study(study_file=None, seed=42, pruning=False, settings=None):
+    """
+    A new study, or the one in a file, ready to go on.
+
+    Trials that were cut off are done again, with the same values. The sampler's seed is `seed` plus the number of trials that are
+    there: a resumed study does not draw the same values once more.
+
+    Args:
+        study_file (`str` or `Path`, *optional*): SQLite file, made where there is none; one process at a time. In memory by
+            default.
+        seed (`int`, *optional*, defaults to 42): Of the sampler.
+        pruning (`bool`, *optional*, defaults to `False`): Stop trials that are behind the others, see [`MedianAtSameShare`].
+        settings (`dict`, *optional*): Everything that makes trials comparable, JSON-able.
+
+    Returns:
+        `optuna.Study`: maximises.
+
+    Raises:
+        `ImportError`: Optuna is not installed. `ValueError`: the trials in the file were made with other settings.
+    """
+    optuna = import_optuna()
+    if study_file is None:
+        storage = optuna.storages.InMemoryStorage()
+    else:
+        Path(study_file).parent.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{Path(study_file)}"
+    study = optuna.create_study(
+        storage=storage,
+        study_name=STUDY_NAME,
+        direction="maximize",
+        pruner=MedianAtSameShare() if pruning else optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    known = study.user_attrs.get("settings")
+    if known is None:
+        study.set_user_attr("settings", settings or {})
+    elif known != (settings or {}):
+        keys = sorted(key for key in {*known, *settings} if known.get(key) != settings.get(key))
+        raise ValueError(
+            f"The trials in {Path(study_file).name!r} were made with another `{keys[0]}`: {known.get(keys[0])!r}, now "
+            f"{settings.get(keys[0])!r}. Give another `--study_file` or `--output_dir`."
+        )
+    repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
+    for trial in study.trials:
+        if trial.state.name == "RUNNING":  # its process is gone
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    for trial in study.trials:
+        if is_cut_off(trial) and trial.number not in repeated:
+            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+    return study
+
+
+def is_cut_off(trial):
+    """Whether a trial was ended from outside, by Ctrl-C or with its process; one that failed by itself says why."""
+    return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
+
+
+def finished_trials(study):
+    """Trials that count: complete, pruned or failed by themselves."""
+    return [trial for trial in study.trials if trial.state.is_finished() and not is_cut_off(trial)]
+
+
+def search(
+    make_model,
+    args,
+    train_dataset,
+    eval_dataset,
+    tokenizer,
+    space,
+    study,
+    trials=20,
+    timeout=None,
+    objective="micro_f1",
+    callbacks=None,
+    max_length=None,
+    before_trial=None,
+):
+    """
+    Runs trials until `trials` are finished, those in the study included.
+
+    Every trial has a new model with label statistics of its own and starts from `args.seed`: two trials differ by their settings
+    alone, and `hf-htc train` with a trial's settings and the same seed gives the trial's scores. The first trial has the values
+    of `args` and of the method's defaults, as far as the space holds them. No checkpoint is written. A trial that fails is
+    recorded with its reason, and the search goes on.
+
+    A trial's value is that of the evaluation whose checkpoint `args` would keep: the one with the best
+    `args.metric_for_best_model`, or the last one when `args.load_best_model_at_end` is off.
+
+    Args:
+        make_model (`Callable[[dict], HTCPreTrainedModel]`): A new model from options of the method's config.
+        args ([`HTCTrainingArguments`]): Settings that are not searched; changed by the trials.
+        train_dataset, eval_dataset (`datasets.Dataset`): Training and validation documents, as in [`build_trainer`].
+        tokenizer (`PreTrainedTokenizer`): The text encoder's.
+        space (`dict`): From [`~hf_htc.training.search_spaces.search_space`].
+        study (`optuna.Study`): From [`open_study`].
+        trials (`int`, *optional*, defaults to 20): Finished trials to have at the end.
+        timeout (`float`, *optional*): Seconds after which no further trial begins.
+        objective (`str`, *optional*, defaults to `"micro_f1"`): `"micro_f1"`, `"macro_f1"` or `"mean"` of both.
+        callbacks (`list[TrainerCallback]`, *optional*), max_length (`int`, *optional*): As in [`build_trainer`].
+        before_trial (`Callable[[], None]`, *optional*): Called when a trial begins.
+
+    Returns:
+        `optuna.trial.FrozenTrial`: the best trial.
+
+    Raises:
+        `ValueError`: an unknown objective, no validation data, several processes, or no trial that was complete.
+    """
+    import_optuna()
+    if objective not in OBJECTIVES:
+        raise ValueError(f"`objective` is {objective!r}; allowed are {', '.join(map(repr, OBJECTIVES))}.")
+    if trials < 1:
+        raise ValueError(f"`trials` is {trials}; it is at least 1.")
+    if eval_dataset is None:
+        raise ValueError(
+            "There is no validation data to choose settings on; give `--validation_file` or `--validation_fraction`."
+        )
+    if args.world_size > 1:
+        raise ValueError(f"The search runs in one process, not in {args.world_size}; start it without a launcher.")
+    watch = _Watch(args, objective, before_trial)
+    args.load_best_model_at_end, args.save_strategy = False, type(args.save_strategy)("no")
+    trainer = build_trainer(
+        make_model({}),
+        args,
+        train_dataset,
+        eval_dataset,
+        tokenizer,
+        callbacks=[watch, *(callbacks or [])],
+        max_length=max_length,
+        optimizer_cls_and_kwargs=(TrialOptimizer, {"args": args}),
+    )
+    # Its Ctrl-C ends one training with a checkpoint, and the next trial would begin.
+    trainer.remove_callback(InterruptCallback)
+    limit = base_model(trainer.model).config.max_text_length
+    statistics_of_labels = label_csr(train_dataset)
+    if not study.trials:
+        study.enqueue_trial(starting_values(space, args, base_model(trainer.model).config))
+
+    def model_init(trial):
+        # All values at once, so that also a trial whose model cannot be made is recorded with them.
+        values = suggest(trial, space)
+        model = make_model({name: values[name] for name in method_part(space)})
+        base = base_model(model)
+        base.config.max_text_length = limit
+        if base.config.label_counts is None:
+            base.set_label_statistics(statistics_of_labels)
+        # As in a training of its own, where the Trainer is made after the model: the same dropout, the same order of documents.
+        set_seed(args.seed)
+        return model
+
+    trainer.model_init = model_init
+    watch.around(trainer)
+    left = trials - len(finished_trials(study))
+    if left > 0:
+        try:
+            trainer.hyperparameter_search(
+                hp_space=lambda trial: suggest(trial, training_part(space)),
+                compute_objective=watch.value_of,
+                n_trials=left,
+                direction="maximize",
+                backend="optuna",
+                storage=study._storage,
+                study_name=STUDY_NAME,
+                load_if_exists=True,
+                sampler=study.sampler,
+                pruner=study.pruner,
+                timeout=timeout,
+                catch=(Exception,),
+            )
+        except ValueError:
+            if any(trial.state.name == "COMPLETE" for trial in study.trials):
+                raise
+    if not any(trial.state.name == "COMPLETE" for trial in study.trials):
+        reasons = [trial.user_attrs["reason"] for trial in study.trials if "reason" in trial.user_attrs]
+        raise ValueError(
+            f"No trial was complete; {len(reasons)} failed" + (f", the last one because: {reasons[-1]}" if reasons else ".")
+        )
+    return study.best_trial
+
+
+def starting_values(space, args, config):
+    """The values that options have without a search, as far as the space holds them."""
+    values = {}
+    for name, entry in space.items():
+        value = getattr(args, name) if name in training_part(space) else getattr(config, name)
+        value = getattr(value, "value", value)  # an enum of transformers
+        if holds(entry, value):
+            values[name] = value
+    return values
+
+
+class TrialOptimizer:
+    """An optimizer factory that reads the settings when the optimizer is made: a trial sets them after the Trainer was made."""
+
+    def __call__(self, model, *, args):
+        factory, keywords = optimizer_factory(args, model)
+        return factory()(model, **keywords)
+
+
+class MedianAtSameShare:
+    """
+    An Optuna pruner: stops a trial whose value is below the median of the complete trials at the same share of their training.
+
+    Trials with other batch sizes or epochs have other numbers of steps, so that Optuna's own median pruner, which compares at
+    equal steps, would find nothing to compare with.
+
+    Args:
+        min_trials (`int`, *optional*, defaults to 4): Complete trials before any is stopped.
+    """
+
+    def __init__(self, min_trials=4):
+        self.min_trials = min_trials
+
+    def prune(self, study, trial):
+        steps, others = trial.user_attrs.get("steps"), []
+        if not steps or trial.last_step is None:
+            return False
+        share = trial.last_step / steps
+        for other in study.get_trials(deepcopy=False):
+            if other.state.name != "COMPLETE":
+                continue
+            earlier = [step for step in other.intermediate_values if step <= share * other.user_attrs["steps"] + 1e-9]
+            if earlier:
+                others.append(other.intermediate_values[max(earlier)])
+        return len(others) >= self.min_trials and trial.intermediate_values[trial.last_step] < statistics.median(others)
+
+
+class _Watch(TrainerCallback):
+    """Follows one trial after the other: its value, its scores, its seconds, why it failed."""
+
+    def __init__(self, args, objective, before_trial=None):
+        self.names = OBJECTIVES[objective]
+        self.keeps_best = args.load_best_model_at_end
+        metric = args.metric_for_best_model or "loss"
+        self.metric = metric if metric.startswith("eval_") else f"eval_{metric}"
+        self.sign = 1 if args.greater_is_better else -1
+        self.before_trial = before_trial
+        self.trial = None
+
+    def value_of(self, metrics):
+        """The trial's value after an evaluation."""
+        if self.metric not in metrics:
+            raise ValueError(
+                f"`metric_for_best_model` is {self.metric!r}, which no evaluation gives; they give {sorted(metrics)}."
+            )
+        kept = self.sign * metrics[self.metric]
+        if not self.keeps_best or self.best is None or kept > self.best:
+            self.best = kept
+            self.scores = {key.removeprefix("eval_"): value for key, value in metrics.items() if "f1" in key}
+            self.scores["epoch"] = metrics.get("epoch")
+        return sum(self.scores[name] for name in self.names) / len(self.names)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trial.set_user_attr("steps", state.max_steps)
+
+    def around(self, trainer):
+        """Has `trainer.train` note what becomes of a trial."""
+        import optuna
+
+        train = trainer.train
+
+        def watched(*args, trial=None, **kwargs):
+            if self.before_trial is not None:
+                self.before_trial()
+            self.trial, self.best, self.scores = trial, None, {}
+            # An evaluation that failed has left counts behind.
+            trainer.compute_metrics.scorer.reset()
+            begun, outcome = time.time(), "cut off"
+            try:
+                output = train(*args, trial=trial, **kwargs)
+                if trainer.objective is None:  # nothing was evaluated on the way
+                    trainer.objective = trainer.compute_objective(trainer.evaluate())
+                outcome = f"{trainer.objective:.4f}"
+                return output
+            except optuna.TrialPruned:
+                outcome = "stopped early, behind the others"
+                raise
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error.__cause__ or error}".split())
+                trial.set_user_attr("reason", reason)
+                outcome = f"failed, {reason}"
+                raise
+            finally:
+                trial.set_user_attr("scores", self.scores)
+                trial.set_user_attr("seconds", round(time.time() - begun, 1))
+                values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                                   for key, value in trial.params.items())  # fmt: skip
+                logger.info(f"Trial {trial.number}: {outcome} ({values})")
+
+        trainer.train = watched
+
+
+def trial_records(study):
+    """What became of every trial, JSON-able: number, state, value, options, scores, seconds, reason of a failure."""
+    records = []
+    for trial in study.trials:
+        if trial.state.name == "WAITING":
+            continue
+        state = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}.get(trial.state.name, "failed")
+        record = {
+            "number": trial.number,
+            "state": "cut off" if is_cut_off(trial) else state,
+            "value": trial.value if state == "complete" else None,
+            "params": trial.params,
+        }
+        attributes = {key: trial.user_attrs[key] for key in ("scores", "seconds", "reason", "repeats") if key in trial.user_attrs}
+        records.append({**record, **attributes})
+    return records

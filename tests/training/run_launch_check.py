@@ -1,0 +1,35 @@
+"""Run by test_launch.py under real launchers: calls the launch check alone, and says what it finds."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from accelerate import PartialState, debug_launcher
+
+
+# By its file: the package around it takes seconds to import.
+path = Path(__file__).parents[2] / "hf_htc" / "training" / "launch.py"
+spec = importlib.util.spec_from_file_location("launch", path)
+launch = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(launch)
+
+
+def check():
+    processes = PartialState(cpu="--use_cpu" in sys.argv).num_processes
+    try:
+        launch.check_launch()
+    except ValueError as error:
+        print(f"REFUSED {error}", flush=True)
+    else:
+        print(f"ALLOWED {processes}", flush=True)
+
+
+if __name__ == "__main__":
+    if "--start_another" in sys.argv:  # a program of its own, which nobody launched with several processes
+        subprocess.run([sys.executable, __file__], check=True)
+    elif "--debug_launcher" in sys.argv:
+        sys.argv.append("--use_cpu")
+        debug_launcher(check, num_processes=2)
+    else:
+        check()
