@@ -3,7 +3,7 @@
 METHODS = {
     "htc_flat": ("a flat multi-label classifier", None),
     "htc_hiagm": (
-        "HiAGM-TP",
+        "HiAGM",
         """@inproceedings{zhou-etal-2020-hierarchy,
   title = {Hierarchy-Aware Global Model for Hierarchical Text Classification},
   author = {Zhou, Jie and Ma, Chunping and Long, Dingkun and Xu, Guangwei and Ding, Ning and Zhang, Haoyu and

@@ -74,6 +74,12 @@ class TextPropagation(HiAGMClassifier):
         super().__init__(config)
         self.transformation = nn.Linear(text_vector_size(config), self.num_nodes * self.node_dim)
 
+    @torch.no_grad()
+    def init_weights(self, config):
+        super().init_weights(config)
+        # By its inputs, torch's own, as the authors have it: a text encoder that begins at random hears little through less.
+        init.kaiming_uniform_(self.transformation.weight, a=5**0.5)
+
     def forward(self, text):  # (B, H)
         nodes = self.transformation_dropout(self.transformation(text)).view(-1, self.num_nodes, self.node_dim)  # (B, M, D)
         return self.classify(self.encode_structure(nodes))

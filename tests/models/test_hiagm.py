@@ -229,6 +229,12 @@ def test_options_out_of_range_are_refused(options, message):
         make_config(make_tree(), **options)
 
 
+def test_the_transformation_starts_by_its_inputs():
+    model = make_model("hiagm", make_tree(), make_encoder_config(hidden_size=64, num_attention_heads=2), node_dim=50)
+    weight = model.classifier.transformation.weight.detach()
+    assert 0.95 * 64**-0.5 < float(weight.abs().max()) <= 64**-0.5
+
+
 def test_dropout_places():
     def spread(**options):
         off = dict(text_dropout=0.0, transformation_dropout=0.0, structure_dropout=0.0, logit_dropout=0.0)
