@@ -38,7 +38,7 @@ def workplace(tmp_path_factory):
 
 def test_the_languages_of_the_blocks_are_known():
     assert {kind for kind, _ in BLOCKS} == {"bash", "csv", "python"}
-    assert len(blocks("python")) == 3 and README.count("```") == 2 * len(BLOCKS)
+    assert len(blocks("python")) == 4 and README.count("```") == 2 * len(BLOCKS)
 
 
 def test_python_blocks_run(workplace, monkeypatch, capsys):
@@ -55,11 +55,17 @@ def test_python_blocks_run(workplace, monkeypatch, capsys):
 def test_hf_htc_commands_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hf-htc")]
-    assert [shlex.split(command)[1] for command in commands] == ["data", "train", "predict", "info"]
+    assert [shlex.split(command)[1] for command in commands] == [
+        "data", "train", "predict", "info", "textrcnn", "train", "tune", "export",
+    ]  # fmt: skip
     for command in commands:
         arguments = [str(workplace / "encoder") if word == ENCODER else word for word in shlex.split(command)[1:]]
-        if arguments[0] == "train":
+        if arguments[0] in ("train", "tune"):
             arguments += ["--num_train_epochs", "1", "--disable_tqdm", "true"]
+        if arguments[0] == "tune":
+            arguments[arguments.index("--trials") + 1] = "2"
+        if arguments[0] == "textrcnn":  # the README's few sentences hardly repeat a word
+            arguments += ["--embedding_size", "8", "--min_count", "1"]
         try:
             main(arguments)
         except SystemExit as stopped:

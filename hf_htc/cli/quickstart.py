@@ -20,7 +20,7 @@ SENTENCES = [
 SETTINGS = {
     "epochs": 6,
     "text_encoder": {"word_vectors": "corpus", "max_length": 128},
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "classifier_learning_rate": {"flat": 5e-3, "hiagm": 1e-3},
     "options": {"flat": {}, "hiagm": {"node_dim": 64}},
 }

@@ -29,7 +29,7 @@ class TextRCNNConfig(PreTrainedConfig):
 
     model_type = "htc_textrcnn"
     # A text encoder that starts from nothing, or from word vectors, learns at a higher rate than a pretrained transformer.
-    recommended_learning_rate = 1e-3
+    recommended_learning_rate = 2e-3
 
     vocab_size: int = 50002
     embedding_size: int = 300

@@ -544,7 +544,7 @@ def test_textrcnn_builds_an_encoder_that_train_takes(work, tmp_path, capsys):
     arguments[arguments.index("--text_encoder") + 1] = str(encoder)
     main(arguments)
     run = json.loads((output / "run.json").read_text())
-    assert float(run["settings"]["learning_rate"]) == 1e-3  # the encoder's own recommendation
+    assert float(run["settings"]["learning_rate"]) == 2e-3  # the encoder's own recommendation
     model = AutoModelForSequenceClassification.from_pretrained(output)
     assert model.config.text_config.model_type == "htc_textrcnn" and model.config.max_text_length == 9
     assert len(model.predict("the match", tokenizer, top_k=2)["labels"]) == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import DatasetDict
-from tiny_models import make_dag, make_model, make_tree
+from tiny_models import VARIANTS, make_dag, make_model, make_tree
 from training_data import make_dataset, without_dropout
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -38,7 +38,7 @@ def losses_of(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *VARIANTS])
 def test_one_large_batch_and_accumulated_small_ones_agree(method, tokenizer, tmp_path):
     runs = {}
     for size, accumulation in ((32, 1), (8, 4)):

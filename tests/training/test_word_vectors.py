@@ -143,7 +143,7 @@ def test_an_encoder_is_built_saved_and_used(tmp_path):
         model = hf_htc.model_class("hiagm").from_text_encoder(
             str(folder), hierarchy=make_tree(), tokenizer=AutoTokenizer.from_pretrained(folder), node_dim=4
         )
-        assert model.config.max_text_length == 256 and model.config.recommended_training["learning_rate"] == 1e-3
+        assert model.config.max_text_length == 256 and model.config.recommended_training["learning_rate"] == 2e-3
         assert len(model.predict("the court", tokenizer, top_k=3)["labels"]) == 3
     with pytest.raises(ValueError, match="`embedding_size` is 7, but the vectors of the file have 4"):
         build_text_rcnn(texts, str(path), embedding_size=7)
