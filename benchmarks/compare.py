@@ -11,6 +11,7 @@ Results (scores, settings, versions, times) go to the output file, one entry a r
 
 import argparse
 import json
+import re
 import shlex
 import time
 from pathlib import Path
@@ -73,7 +74,7 @@ def main(arguments=None):
                     scores, settings, log = run_svm(name, dataset, loaded.hierarchy, options, seed)
                 else:
                     encoder = text_encoder(dataset, options, seed, vectors)
-                    scores, settings, log = run_method(method, encoder, dataset, loaded.hierarchy, options, seed)
+                    scores, settings, log = run_method(method, key, encoder, dataset, loaded.hierarchy, options, seed)
                 manifest = run_manifest(
                     command(options, parser, method, seed, vectors),
                     Path(options.dataset).name, dataset, loaded.hierarchy, settings, seed,
@@ -151,13 +152,14 @@ def run_svm(name, dataset, hierarchy, options, seed):
     return scores, {"max_length": options.max_length if name == "svm" else None}, []
 
 
-def run_method(method, encoder, dataset, hierarchy, options, seed):
+def run_method(method, key, encoder, dataset, hierarchy, options, seed):
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     own = json.loads(options.method_options)
     model = hf_htc.model_class(method).from_text_encoder(encoder, hierarchy=hierarchy, tokenizer=tokenizer, **own)
+    folder = f"{options.work}/{Path(options.dataset).name}-{re.sub('[^a-z0-9]+', '-', key)}"
     args = HTCTrainingArguments(
-        f"{options.work}/{Path(options.dataset).name}-{method}-{seed}", num_train_epochs=options.epochs, seed=seed,
+        folder, num_train_epochs=options.epochs, seed=seed,
         logging_steps=20, save_only_model=True, save_total_limit=1, eval_strategy="epoch",
         per_device_train_batch_size=options.batch_size, learning_rate=options.learning_rate,
         classifier_learning_rate=options.classifier_learning_rate, train_sampling_strategy=options.sampling,
