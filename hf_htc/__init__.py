@@ -27,6 +27,8 @@ _EXPORTS = {
     "load_htc_dataset": "data",
     "HTCDataCollator": "data",
     "build_trainer": "training",
+    "train_with_accelerate": "training",
+    "build_text_rcnn": "training.word_vectors",
     "HTCTrainingArguments": "training",
     "save": "hub",
     "push": "hub",
