@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from hf_htc import METHODS
 from hf_htc.cli.common import DataArguments, naming, parse, score_table, set_up_logging
 
 
@@ -17,7 +18,7 @@ LOOPS = ("trainer", "accelerate")
 class RunArguments:
     """What is trained."""
 
-    method: str = field(default="flat", metadata={"help": "The method: flat, hiagm."})
+    method: str = field(default="flat", metadata={"help": f"The method: {', '.join(METHODS)}."})
     text_encoder: str | None = field(
         default=None, metadata={"help": "A pretrained encoder: whatever AutoModel.from_pretrained takes."}
     )
@@ -70,7 +71,11 @@ def train(data, options, training, command):
     hf_htc.register()
     model_class = hf_htc.model_class(options.method)
     if options.text_encoder is None:
-        raise ValueError("`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`.")
+        raise ValueError(
+            "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`. Without one, build "
+            "an encoder from the training texts, `hf-htc textrcnn --output_dir textrcnn ...` with the same data options, and "
+            "train with `--text_encoder textrcnn`."
+        )
     method_options = _method_options(options.method_options)
     set_seed(training.seed)
     started = time.time()

@@ -109,7 +109,7 @@ def split_files(names):
     }
 
 
-def _has_configs(readme):
+def has_configs(readme):
     """Whether a README's front matter declares `configs`, which then say where the data files are."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     parts = text.split("---", 2)
@@ -135,7 +135,7 @@ def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name,
         taxonomy = inside if inside.is_file() else Path(taxonomy)
     elif taxonomy is None:
         taxonomy = next((root / name for name in TAXONOMY_FILES if (root / name).is_file()), None)
-    if _has_configs(root / "README.md"):
+    if has_configs(root / "README.md"):
         size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
         with quiet_unless_big(size):
             splits = load_dataset(str(root), name=config_name, cache_dir=cache_dir)
@@ -174,7 +174,7 @@ def _from_hub(repo_id, taxonomy, text_column, label_columns, log, config_name, d
     hub = {"repo_type": "dataset", "revision": revision, "token": token}
     try:
         readme = _hub_file(repo_id, "README.md", hub)
-        if config_name is None and (data_dir or not (readme and _has_configs(readme))):
+        if config_name is None and (data_dir or not (readme and has_configs(readme))):
             # Left to itself, `load_dataset` takes the most frequent kind of file, which may be the taxonomies.
             patterns = [f"{data_dir.rstrip('/')}/*"] if data_dir else _data_patterns()
             folder = Path(snapshot_download(repo_id, allow_patterns=patterns, **hub))

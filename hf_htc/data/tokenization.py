@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features
 
 from .readers import PROGRESS_BYTES, quiet_unless_big
 
@@ -33,7 +33,7 @@ def tokenize_dataset(dataset, tokenizer, max_length=None, num_proc=None):
 
     Returns:
         The same kind, with what the tokenizer gives (`input_ids`, `attention_mask`, ...) and `labels`; other columns
-            go.
+            go. Without a row it has the same columns, empty.
 
     Raises:
         `ValueError`: no column `text`, or `max_length` that leaves no room for the text.
@@ -87,6 +87,9 @@ def _tokenize_split(split, name, tokenizer, max_length, num_proc):
             "`load_htc_dataset(text_column=...)` renames the column."
         )
 
+    if not len(split):
+        return _empty(split, tokenizer, max_length), 0
+
     def tokenize(batch):
         encoded, cut = _encode(batch["text"], tokenizer, max_length)
         return {**encoded, "was_cut": cut}
@@ -98,3 +101,11 @@ def _tokenize_split(split, name, tokenizer, max_length, num_proc):
         result = split.map(tokenize, batched=True, remove_columns=drop, num_proc=workers, desc="Tokenizing")
     cut = sum(int(sum(batch["was_cut"])) for batch in result.select_columns("was_cut").with_format("numpy").iter(10_000))
     return result.remove_columns("was_cut"), cut
+
+
+def _empty(split, tokenizer, max_length):
+    """What a split without rows becomes; `map` would call nothing and leave its columns as they are."""
+    encoded, _ = _encode(["a"], tokenizer, max_length)
+    labels = {name: feature for name, feature in split.features.items() if name == "labels"}
+    features = Features({**labels, **Dataset.from_dict(dict(encoded)).features})
+    return Dataset.from_dict({name: [] for name in features}, features=features, split=split.split)

@@ -126,11 +126,11 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
 
     api, as_it_is = HfApi(token=token), None
     if isinstance(loaded, (str, Path)):
-        from hf_htc.data.sources import _has_configs
+        from hf_htc.data.sources import has_configs
 
         folder = Path(loaded)
         if folder.exists():
-            as_it_is = folder if _has_configs(folder / "README.md") else None
+            as_it_is = folder if has_configs(folder / "README.md") else None
         loaded = load_htc_dataset(loaded, validation_fraction=0)  # also a check of every row
     elif not isinstance(loaded, HTCDataset):
         if not (isinstance(loaded, tuple) and len(loaded) == 2):

@@ -23,6 +23,8 @@ class HiAGMClassifier(HTCModule):
     or from each label's own (`"node"`).
     """
 
+    _no_split_modules = ["HierarchyGCN", "TreeLSTMPass"]
+
     def __init__(self, config):
         super().__init__()
         self.num_labels, self.num_nodes, self.node_dim = (
@@ -148,7 +150,6 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
     """
 
     config: HiAGMConfig
-    _no_split_modules = ["HierarchyGCN", "TreeLSTMPass"]
 
     def __init__(self, config):
         super().__init__(config)

@@ -82,6 +82,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
     _supports_attention_backend = True
     # The loss is a mean over documents: the Trainer divides by the accumulation steps, it must not be divided by labels.
     accepts_loss_kwargs = False
+    _whole_layers = frozenset()
 
     def __init__(self, config):
         super().__init__(config)
@@ -186,6 +187,29 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         if isinstance(module, HTCModule):
             module.init_weights(self.config)
 
+    # ------------------------------------------------------------------ several devices
+
+    @property
+    def _no_split_modules(self):
+        """
+        Names of the layers that stay whole: `device_map="auto"` puts each on one device, FSDP2 spreads each by itself. They are
+        those that the text encoder and the classifier name in their own `_no_split_modules`.
+
+        Only layers that the model has: encoders name those of all their variants, and FSDP2 refuses what it does not find. Under
+        FSDP without a layer around the word embeddings, which accelerate spreads by themselves and cannot spread twice.
+        """
+        of_children = (getattr(child, "_no_split_modules", None) or () for child in self.children())
+        named = set(self._whole_layers).union(*of_children)
+        present = {type(module).__name__ for module in self.modules()}
+        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+            words = self.get_input_embeddings()
+            present -= {type(module).__name__ for module in self.modules() if words in module.modules()}
+        return named & present
+
+    @_no_split_modules.setter
+    def _no_split_modules(self, names):
+        self._whole_layers = frozenset(names or ())
+
     # ------------------------------------------------------------------ label statistics
 
     @torch.no_grad()
@@ -284,7 +308,20 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """
         Writes config, weights and code as transformers does, but into a folder beside the target first and then moved, the
         weights before the config: an interruption leaves an older checkpoint at `save_directory` loadable.
+
+        Of weights spread by FSDP2, `state_dict` must be the whole, as `trainer.save_model` and `accelerator.get_state_dict` make
+        it.
+
+        Raises:
+            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`.
         """
+        own_class = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] != "torch")
+        if own_class is not type(self):
+            self._check_whole_weights(state_dict)
+            # FSDP2 has put a class of torch's over ours, whose code transformers would save. The same model in our class:
+            model = own_class.__new__(own_class)
+            object.__setattr__(model, "__dict__", self.__dict__)
+            return model.save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
         target = Path(save_directory)
         if target.is_file():
             raise ValueError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
@@ -311,6 +348,16 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             self.push_to_hub(
                 repo_id,
                 **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")},
+            )
+
+    def _check_whole_weights(self, state_dict):
+        # Weights that transformers itself has spread while loading (`distributed_config`), it also brings together.
+        is_given = state_dict is not None or getattr(self.config, "distributed_config", None) is not None
+        if not is_given and any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
+            raise ValueError(
+                "The weights are spread over the processes (FSDP), and this process has only a part. In all processes, call "
+                "`trainer.save_model(folder)` (with `state_dict_type` FULL_STATE_DICT), or take "
+                "`weights = accelerator.get_state_dict(model)` and pass `state_dict=weights`."
             )
 
     def _clean_names(self):

@@ -33,7 +33,7 @@ from hf_htc.training.loop_checkpoints import (
     load_weights,
     save_checkpoint,
 )
-from hf_htc.training.loop_settings import check_settings, is_sharded, make_accelerator, name_shards
+from hf_htc.training.loop_settings import check_settings, is_sharded, make_accelerator
 from hf_htc.training.preparation import base_model, optimizer_factory, prepare_training
 
 
@@ -142,7 +142,6 @@ def train_with_accelerate(
     if hasattr(options["optimizer_class"], "eval"):
         raise ValueError(f"`optim={args.optim.value}` has a state for evaluation, which the accelerate loop does not switch.")
     new_model = functools.partial(type(model), model.config)  # sharding changes the class in place
-    name_shards(accelerator, model)
     model, optimizer, train_loader = accelerator.prepare(model, factory()(model, **options), train_loader)
     batches_in_epoch, accumulated = len(train_loader), args.gradient_accumulation_steps
     steps_in_epoch = math.ceil(batches_in_epoch / accumulated)

@@ -163,17 +163,3 @@ def make_accelerator(args):
 def is_sharded(accelerator):
     """Whether the weights are spread over the processes (FSDP2, DeepSpeed)."""
     return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-
-
-def name_shards(accelerator, model):
-    """
-    Tells FSDP2 which layers to spread one by one: those that the model names and has. accelerate refuses names that it does not
-    find (a method names the layers of all its variants), and fails on a layer around the word embeddings, which it spreads by
-    themselves.
-    """
-    plugin = getattr(accelerator.state, "fsdp_plugin", None)
-    if plugin is None or plugin.transformer_cls_names_to_wrap is not None:
-        return
-    words = model.get_input_embeddings()
-    present = {type(module).__name__ for module in model.modules() if words not in module.modules()}
-    plugin.transformer_cls_names_to_wrap = [name for name in model._no_split_modules or [] if name in present]

@@ -64,6 +64,22 @@ def test_prediction_data_and_two_processes(word_tokenizer):
     assert list(one["input_ids"]) == list(two["input_ids"])
 
 
+def test_data_without_rows_has_the_columns_of_other_data(word_tokenizer):
+    full = rows()
+    for tokenizer in (word_tokenizer, CanineTokenizer()):
+        expected = tokenize_dataset(full, tokenizer, max_length=5)
+        for labels in (True, False):
+            empty = full.select([]) if labels else full.select([]).remove_columns("labels")
+            tokenized = tokenize_dataset(empty, tokenizer, max_length=5)
+            features = {name: feature for name, feature in expected.features.items() if labels or name != "labels"}
+            assert len(tokenized) == 0 and tokenized.features == features
+        both = tokenize_dataset(datasets.DatasetDict(train=full, test=full.select([])), tokenizer, max_length=5)
+        assert [len(both[split]) for split in both] == [3, 0]
+        assert len(datasets.concatenate_datasets([both["test"], both["train"]])) == 3
+    with pytest.raises(ValueError, match="no column 'text'"):
+        tokenize_dataset(full.select([]).remove_columns("text"), word_tokenizer)
+
+
 def test_tokenization_of_cached_data_is_cached(word_tokenizer, tmp_path):
     rows().to_parquet(str(tmp_path / "rows.parquet"))
     data = datasets.load_dataset(
