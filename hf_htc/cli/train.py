@@ -149,6 +149,9 @@ def run_loop(model, training, dataset, tokenizer, options):
         return result.model, result.state.log_history, result.interrupted, result.is_main_process
     callbacks = [EitherMetricEarlyStopping(patience)] if patience else None
     trainer = build_trainer(model, training, *splits, callbacks=callbacks, max_length=options.max_length)
+    if trainer.is_fsdp_enabled:
+        # The main process evaluates and saves alone, and would wait for the parts of the weights that others hold.
+        raise ValueError("Weights spread by FSDP are trained with `--loop accelerate`, which brings them together at the end.")
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, "trainer"))
     interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks)
     return model, trainer.state.log_history, interrupted, trainer.is_world_process_zero()

@@ -215,7 +215,10 @@ def check_options(options, tuning, given):
     from hf_htc.training.tuning import OBJECTIVES
 
     if options.text_encoder is None:
-        raise ValueError("`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`.")
+        raise ValueError(
+            "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`, or the folder that "
+            "`hf-htc textrcnn` has made."
+        )
     if tuning.objective not in OBJECTIVES:
         raise ValueError(f"`--objective` is {tuning.objective!r}; it is {', '.join(map(repr, OBJECTIVES))}.")
     if tuning.trials < 1:

@@ -122,6 +122,8 @@ def _tokenized(dataset, name, tokenizer, model):
     if dataset is None:
         return None
     dataset = check_is_split(dataset, name)
+    if not len(dataset):
+        raise ValueError(f"`{name}` is empty; it needs at least one document.")
     if "input_ids" in dataset.column_names:
         return dataset
     return tokenize_dataset(dataset, tokenizer, max_length=model.config.max_text_length)

@@ -533,6 +533,13 @@ def test_quickstart(work, tmp_path, capfd):
         assert str(tmp_path) not in (output / file).read_text(), file
 
 
+def test_weights_spread_by_fsdp_need_the_accelerate_loop(work, tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("hf_htc.training.build_trainer", lambda *args, **kwargs: SimpleNamespace(is_fsdp_enabled=True))
+    assert "--loop accelerate" in fails(capsys, train_options(work, tmp_path / "out"))
+
+
 def test_textrcnn_builds_an_encoder_that_train_takes(work, tmp_path, capsys):
     encoder, output = tmp_path / "textrcnn", tmp_path / "out"
     options = ["--embedding_size", "8", "--num_filters", "4", "--gru_hidden_size", "3", "--min_count", "1", "--max_length", "9"]

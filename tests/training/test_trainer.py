@@ -171,6 +171,7 @@ def test_without_validation_data_nothing_is_evaluated(tokenizer, tmp_path, caplo
             r"DatasetDict with the splits.*dataset\['train'\]",
         ),
         ({"closure": "down"}, ValueError, "`closure` is 'down'"),
+        ({"eval_dataset": make_dataset(8).select([])}, ValueError, "`eval_dataset` is empty"),
     ],
 )
 def test_wrong_arguments_are_refused(tokenizer, tmp_path, change, error, message):
