@@ -31,6 +31,15 @@ def randomised(module, config, seed=0):
     return module
 
 
+def assert_same_with_gradients(output, expected, targets):
+    """Both results and their gradients for the targets agree."""
+    torch.testing.assert_close(output, expected, **TOLERANCE)
+    cotangent = torch.randn(output.shape, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad((out * cotangent).sum(), targets, allow_unused=True) for out in (output, expected))
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, **TOLERANCE)
+
+
 def make_deep_dag():
     """Edges that jump over levels, several parents on different levels, an isolated node, two structure-only nodes."""
     names = ["a", "b", "c", "d", "e", "f", "g", "alone", "top", "side"]
@@ -76,12 +85,7 @@ def test_tree_lstm_and_its_gradients_against_loops(make):
     nodes = torch.randn(2, hierarchy.num_nodes, 6, dtype=torch.float64, requires_grad=True)
     output = layer(nodes)
     expected = torch.cat([tree_lstm_reference(part, hierarchy, nodes) for part in (layer.up, layer.down)], dim=-1)
-    torch.testing.assert_close(output, expected, **TOLERANCE)
-    cotangent = torch.randn(output.shape, dtype=torch.float64)
-    targets = [nodes, *layer.parameters()]
-    ours, theirs = (torch.autograd.grad((out * cotangent).sum(), targets, allow_unused=True) for out in (output, expected))
-    for a, b in zip(ours, theirs):
-        torch.testing.assert_close(a, b, **TOLERANCE)
+    assert_same_with_gradients(output, expected, [nodes, *layer.parameters()])
 
 
 def test_tree_lstm_starts_at_one_upwards_and_at_the_prior_downwards():
@@ -170,12 +174,7 @@ def test_label_attention_and_its_gradients_against_loops(classifier, width, node
     for used in (mask, None):
         output, expected = head(positions, used), attention_reference(head, config, positions, used)
         assert output.shape == (3, hierarchy.num_labels)
-        torch.testing.assert_close(output, expected, **TOLERANCE)
-        cotangent = torch.randn(output.shape, dtype=torch.float64)
-        targets = [positions, *head.parameters()]
-        ours, theirs = (torch.autograd.grad((out * cotangent).sum(), targets, allow_unused=True) for out in (output, expected))
-        for a, b in zip(ours, theirs):
-            torch.testing.assert_close(a, b, **TOLERANCE)
+        assert_same_with_gradients(output, expected, [positions, *head.parameters()])
 
 
 def test_the_released_settings_know_nothing_of_labels_and_the_paper_s_do():
