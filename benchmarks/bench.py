@@ -74,7 +74,7 @@ def main(arguments=None):
         return
     output = options.output or default_output(options, settings)
     try:
-        run_cases(names, options.sizes, settings, output, options.fresh, options.timeout)
+        run_cases(names, options.sizes, settings, output, options.fresh, options.timeout, replace=options.output is None)
     except KeyboardInterrupt:
         print(f"\nInterrupted; the finished cases are in {output}.", file=sys.stderr)
         sys.exit(130)
@@ -99,12 +99,15 @@ def default_output(options, settings):
 # ---------------------------------------------------------------------------------------------- all cases
 
 
-def run_cases(names, sizes, settings, output, fresh=False, timeout=900):
+def run_cases(names, sizes, settings, output, fresh=False, timeout=900, replace=False):
     """
     Measures every case in a process of its own and writes the result file after each.
 
+    A file of another machine or with other settings is replaced when the first case is finished (`replace`, for the file that
+    nobody named), or refused: numbers of both never stand in one table.
+
     Raises:
-        `ValueError`: the file holds cases of another machine or with other settings; numbers of both never stand in one table.
+        `ValueError`: such a file, without `replace`.
     """
     from tqdm import tqdm
 
@@ -115,6 +118,10 @@ def run_cases(names, sizes, settings, output, fresh=False, timeout=900):
     results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {**head, "cases": {}}
     for key, value in head.items():
         if results[key] != json.loads(json.dumps(value)):
+            if replace:
+                print(f"{output.name!r} was measured with {key} {results[key]}; everything is measured anew.", file=sys.stderr)
+                results = {**head, "cases": {}}
+                break
             raise ValueError(f"{output.name!r} was measured with {key} {results[key]}, not {value}; give another `--output`.")
     made_by = {"commit": source_commit(), "versions": versions()}
     cases = [(num_labels, name) for num_labels in sizes for name in names]

@@ -173,6 +173,22 @@ def test_the_script_runs_and_keeps_finished_cases(tmp_path, monkeypatch, capsys,
     assert list(json.loads(output.read_text())["cases"]) == names
     with pytest.raises(ValueError, match="'quick.json' was measured with settings .* give another `--output`"):
         bench.main([*arguments, "--repetitions", "3"])
+    # Under the default name the table is that of this machine and these settings: what `make bench` finds does not stop it.
+    monkeypatch.setattr(bench, "default_output", lambda *rest: output)
+    before = output.read_text()
+    monkeypatch.setattr(bench, "run_case", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit):
+        bench.main([*arguments[:-2], "--repetitions", "3"])
+    assert output.read_text() == before  # nothing is lost before there is something new
+    monkeypatch.setattr(bench, "run_case", lambda name, size, *rest: {**case, "name": name, "labels": size})
+    bench.main([*arguments[:-2], "--repetitions", "3"])
+    replaced = json.loads(output.read_text())
+    assert list(replaced["cases"]) == ["flat, 13 labels"] and replaced["settings"]["repetitions"] == 3
+    assert "everything is measured anew" in capsys.readouterr().err
+    output.write_text(before)
+    monkeypatch.setattr(
+        bench, "run_case", lambda name, size, *rest: ran.append((name, size)) or {**case, "name": name, "labels": size}
+    )
     # Files that changed since the commit may have changed the numbers.
     monkeypatch.setattr("hf_htc.training.manifest.source_commit", lambda: "a" * 40 + "-dirty")
     bench.main(arguments)
