@@ -52,6 +52,9 @@ class HTCConfig(PreTrainedConfig):
         label_closure (`str`, *optional*, defaults to `"as_given"`): `"closed"` when every training document carries all
             ancestor labels of its labels, else `"as_given"`. Recorded from the training labels; decides how predictions
             are closed by default.
+        coherence (`str`, *optional*, defaults to `"none"`): `"decoder"`: every label gets the largest logit among itself and its
+            descendants, so that no child is predicted without its parent; `"training"`: the loss knows of it as well
+            (C-HMCNN). Needs closed labels.
         pooling (`str`, *optional*, defaults to `"auto"`): How token states become one text vector: `"cls"` (first token),
             `"mean"`, `"last"` (last token, for decoders), `"pooler"` (the encoder's own pooler output). `"auto"` takes what
             the encoder was trained with and is replaced by it.
@@ -79,6 +82,7 @@ class HTCConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     hierarchy: dict | LabelHierarchy | None = None
     label_closure: str = "as_given"
+    coherence: str = "none"
     pooling: str = "auto"
     text_dropout: float | int = 0.1
     thresholds: float | int | list | None = None
@@ -148,6 +152,7 @@ class HTCConfig(PreTrainedConfig):
     def validate_choices(self):
         for key, allowed in (
             ("label_closure", ("closed", "as_given")),
+            ("coherence", ("none", "decoder", "training")),
             ("pooling", ("auto", "cls", "mean", "last", "pooler")),
         ):
             if getattr(self, key) not in allowed:
@@ -157,6 +162,10 @@ class HTCConfig(PreTrainedConfig):
                 raise ValueError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
         if self.max_text_length is not None and self.max_text_length < 1:
             raise ValueError(f"`max_text_length` is {self.max_text_length}; it counts tokens and is at least 1.")
+
+    def validate_coherence(self):
+        if self.label_counts is not None:
+            check_coherence(self.coherence, self.label_closure == "closed")
 
     def validate_thresholds(self):
         check_thresholds(self.thresholds, self.num_labels)
@@ -223,6 +232,15 @@ def check_thresholds(thresholds, num_labels):
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
+
+
+def check_coherence(coherence, is_closed):
+    """Raises `ValueError` for an option that needs closed labels where the training labels are not."""
+    if coherence != "none" and not is_closed:
+        raise ValueError(
+            f"`coherence={coherence!r}` needs closed labels, but training documents have labels without their ancestors. Load "
+            "the data with `load_htc_dataset(..., closure='up')`, or leave `coherence` out."
+        )
 
 
 def check_structure_encoder(config):

@@ -12,19 +12,26 @@ def at_least_float32(tensor):
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def multi_label_bce(logits, targets):
+def reduce_labels(values, reduction="mean"):
+    """The mean over documents of the mean or sum (`reduction`) over labels of `values (B, N)`."""
+    return (values.mean(1) if reduction == "mean" else values.sum(1)).mean()
+
+
+def multi_label_bce(logits, targets, reduction="mean"):
     """
-    Binary cross-entropy from logits, the mean over labels inside each document, then over documents.
+    Binary cross-entropy from logits, over the labels inside each document, then the mean over documents.
 
     Args:
         logits (`torch.Tensor` of shape `(B, N)`): Any float type; computed in float32 at least.
         targets (`torch.Tensor` of shape `(B, N)`): 0 or 1.
+        reduction (`str`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document.
 
     Returns:
         `torch.Tensor`: a scalar. `-mean_n [y log s(l) + (1 - y) log(1 - s(l))]`, `s` the sigmoid.
     """
     logits = at_least_float32(logits)
-    return nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(1).mean()
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+    return reduce_labels(losses, reduction)
 
 
 def recursive_regularization(weight, edges):

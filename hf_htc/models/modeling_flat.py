@@ -11,7 +11,7 @@ from transformers import initialization as init
 
 from .configuration_flat import FlatConfig
 from .labels import label_log_odds
-from .losses import at_least_float32, multi_label_bce
+from .losses import at_least_float32
 from .modeling_htc import HTCPreTrainedModel
 from .text_encoders import text_vector_size
 
@@ -75,5 +75,5 @@ class FlatForHierarchicalTextClassification(HTCPreTrainedModel):
             input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
         )
         logits = at_least_float32(self.classifier(text))  # (B, N)
-        losses = {} if labels is None else {"bce": multi_label_bce(logits, self.label_targets(labels))}
+        losses = {} if labels is None else {"bce": self.classification_loss(logits, self.label_targets(labels))}
         return self.output(logits, losses, encoded, return_dict)

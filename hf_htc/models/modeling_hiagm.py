@@ -11,8 +11,9 @@ from transformers import initialization as init
 
 from .configuration_hiagm import HiAGMConfig
 from .labels import label_log_odds
-from .losses import at_least_float32, multi_label_bce, recursive_regularization
-from .modeling_htc import HTCModule, HTCPreTrainedModel
+from .losses import at_least_float32, recursive_regularization
+from .modeling_htc import HTCPreTrainedModel
+from .modules import HTCModule
 from .structure_encoders import build_structure_encoder
 from .text_encoders import pool, text_vector_size
 
@@ -189,7 +190,7 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
         logits = at_least_float32(logits)  # (B, N)
         losses = {}
         if labels is not None:
-            losses["bce"] = multi_label_bce(logits, self.label_targets(labels))
+            losses["bce"] = self.classification_loss(logits, self.label_targets(labels))
             if self.config.recursive_regularization:
                 penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
                 losses["recursive_regularization"] = self.config.recursive_regularization * penalty

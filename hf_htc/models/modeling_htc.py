@@ -17,8 +17,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
 
-from .configuration_htc import HTCConfig, check_config_keywords
+from .coherence import CoherentMax, coherent_bce
+from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
 from .labels import label_statistics, multi_hot
+from .losses import multi_label_bce
+from .modules import HTCModule
 from .prediction import PredictionMixin
 from .text_encoders import (
     build_text_encoder,
@@ -54,16 +57,6 @@ class HTCOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class HTCModule(nn.Module):
-    """A block with parameters or buffers that transformers cannot initialise by itself.
-
-    `init_weights` must set all of them through `transformers.initialization`: non-persistent buffers are uninitialised
-    memory after `from_pretrained`, and only these functions respect values that a checkpoint brought."""
-
-    def init_weights(self, config):
-        raise TypeError(f"{type(self).__name__} does not say how its parameters and buffers are initialised.")
-
-
 class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
     """
     Base of all models for hierarchical text classification.
@@ -95,6 +88,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             )
         self._note_max_text_length()
         self.text_dropout = nn.Dropout(config.text_dropout)
+        self.coherence = None if config.coherence == "none" else CoherentMax(config)
 
     # ------------------------------------------------------------------ building
 
@@ -223,10 +217,11 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             train_labels (`list[list[int]]` or CSR pair `(indptr, indices)`): Label ids of every training document.
 
         Raises:
-            `ValueError`: no documents, or an id that is no label.
+            `ValueError`: no documents, an id that is no label, or labels without their ancestors for a model with `coherence`.
         """
         hierarchy = self.config.get_hierarchy()
         statistics = label_statistics(train_labels, hierarchy)
+        check_coherence(self.config.coherence, statistics["closed"])
         self.config.label_counts = statistics["counts"].tolist()
         self.config.num_train_documents = statistics["num_documents"]
         self.config.label_closure = "closed" if statistics["closed"] else "as_given"
@@ -286,9 +281,27 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         )
         return outputs, attention_mask
 
+    def classification_loss(self, logits, targets, reduction="mean"):
+        """
+        The binary cross-entropy of every method, or, with `config.coherence="training"`, [`coherent_bce`].
+
+        Args:
+            logits (`torch.Tensor` of shape `(B, N)`): As the classifier gives them.
+            targets (`torch.Tensor` of shape `(B, N)`): From [`~HTCPreTrainedModel.label_targets`].
+            reduction (`str`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document.
+
+        Returns:
+            `torch.Tensor`: a scalar, the mean over documents.
+        """
+        if self.config.coherence == "training":
+            return coherent_bce(logits, targets, self.coherence, reduction)
+        return multi_label_bce(logits, targets, reduction)
+
     def output(self, logits, losses, encoder_outputs, return_dict=None):
-        """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`."""
+        """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`, and `logits` are made coherent
+        where `config.coherence` asks for it."""
         loss = sum(losses.values()) if losses else None
+        logits = logits if self.coherence is None else self.coherence(logits)
         result = HTCOutput(
             loss=loss,
             logits=logits,

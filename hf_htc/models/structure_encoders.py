@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .modeling_htc import HTCModule
+from .modules import HTCModule
 
 
 def build_structure_encoder(config):
