@@ -26,8 +26,8 @@ def paired_bootstrap(gold, first, second, num_labels, num_resamples=2000, seed=0
         on either side of 0, at most 1.
 
     Raises:
-        `ValueError`: no runs, predictions of another number of documents than `gold`, a label id out of range. `ImportError`: scipy
-        is missing.
+        `ValueError`: no runs, predictions of another number of documents than `gold`, a label id out of range.
+        `ImportError`: scipy is missing.
     """
     gold = _keys(gold, num_labels)
     for name, runs in (("first", first), ("second", second)):
