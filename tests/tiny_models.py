@@ -78,6 +78,7 @@ VARIANTS = {
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
     "hisr, TextRCNN": ("hisr", "htc_textrcnn", {}),
+    "flat, coherent": ("flat", "bert", {"coherence": "training"}),
 }
 
 

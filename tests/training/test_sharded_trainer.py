@@ -31,6 +31,7 @@ NAMED = {
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
     "hiagm, TreeLSTM": ("BertEmbeddings", "BertLayer", "TreeLSTMPass"), "hiagm, TextRCNN": (None, "HierarchyGCN"),
     "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
+    "flat, coherent": ("BertEmbeddings", "BertLayer"),
     "hisr": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hisr, TextRCNN": (None, "HierarchyGCN"),
 }  # fmt: skip
 
