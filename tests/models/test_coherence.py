@@ -228,9 +228,7 @@ def test_a_checkpoint_gets_the_decoder_when_it_is_loaded(method, kind, tmp_path)
         assert decoded.state_dict().keys() == model.state_dict().keys()
         decoded.save_pretrained(tmp_path / "decoded")
         assert torch.equal(type(model).from_pretrained(tmp_path / "decoded").eval()(**batch).logits, expected)
-        assert torch.equal(
-            type(model).from_pretrained(tmp_path / "decoded", coherence="none").eval()(**batch).logits, plain
-        )
+        assert torch.equal(type(model).from_pretrained(tmp_path / "decoded", coherence="none").eval()(**batch).logits, plain)
         half = type(model).from_pretrained(tmp_path / "decoded", dtype=torch.bfloat16).eval()(**batch).logits
     assert half.dtype == torch.float32
     assert torch.equal(make_cohere(hierarchy)(half), half)
