@@ -77,13 +77,15 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "hisr, TextRCNN": ("hisr", "htc_textrcnn", {}),
+    "flat, coherent": ("flat", "bert", {"coherence": "training"}),
 }
 
 
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, ({"node_dim": 6} if method == "hiagm" else {}) | options
+    return method, encoder, ({"node_dim": 6} if method in ("hiagm", "hisr") else {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):

@@ -12,6 +12,15 @@ METHODS = {
   year = {2020}
 }""",
     ),
+    "htc_hisr": (
+        "HiSR",
+        """@inproceedings{zhou-etal-2025-novel,
+  title = {A Novel Negative Sample Generation Method for Contrastive Learning in Hierarchical Text Classification},
+  author = {Zhou, Juncheng and Zhang, Lijuan and He, Yachen and Fan, Rongli and Zhang, Lei and Wan, Jian},
+  booktitle = {Proceedings of the 31st International Conference on Computational Linguistics},
+  year = {2025}
+}""",
+    ),
 }
 
 PACKAGE = """@software{hf_htc,

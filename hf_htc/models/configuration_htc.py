@@ -15,7 +15,7 @@ from .version import __version__
 
 logger = logging.get_logger(__name__)
 
-STRUCTURE_ENCODERS = ("gcn", "tree_lstm")
+STRUCTURE_ENCODERS = ("gcn", "tree_lstm", "none")
 # Keywords of `PreTrainedConfig` that `from_text_encoder` passes on although they are no fields of ours.
 _COMMON_KEYWORDS = {
     "id2label",

@@ -66,6 +66,13 @@ SPACES = {
         "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
     },
 }
+# HiSR states single values too: weight 0.01, margins 0.5 and 0.15; the rest is HiAGM's.
+SPACES["hisr"] = {
+    **SPACES["hiagm"],
+    "ranking_weight": {"type": "log_uniform", "low": 1e-3, "high": 1e-1},
+    "positive_margin": {"type": "uniform", "low": 0.1, "high": 0.9},
+    "negative_margin": {"type": "uniform", "low": 0.05, "high": 0.3},
+}
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000
 

@@ -31,6 +31,8 @@ NAMED = {
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
     "hiagm, TreeLSTM": ("BertEmbeddings", "BertLayer", "TreeLSTMPass"), "hiagm, TextRCNN": (None, "HierarchyGCN"),
     "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
+    "flat, coherent": ("BertEmbeddings", "BertLayer"),
+    "hisr": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hisr, TextRCNN": (None, "HierarchyGCN"),
 }  # fmt: skip
 
 
@@ -116,7 +118,7 @@ def fsdp(monkeypatch):
     return lambda: monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
 
 
-@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm"])
+@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm", "hisr"])
 def test_only_layers_that_the_model_has_are_named(name, fsdp):
     encoder = name if name in ENCODERS else None
     model = make_model("flat" if encoder else name, make_tree(), encoder, statistics=False)
