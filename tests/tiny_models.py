@@ -77,13 +77,16 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
+    "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
 }
 
 
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, ({"node_dim": 6} if method == "hiagm" else {}) | options
+    own = {"hiagm": {"node_dim": 6}, "himtl": {} if options.get("base") == "hitin" else {"node_dim": 6}}
+    return method, encoder, own.get(method, {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):
