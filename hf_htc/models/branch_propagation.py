@@ -17,8 +17,8 @@ from .text_encoders import text_vector_size
 
 class BranchGCN(HTCModule):
     """
-    One layer of the hierarchy-GCN in every branch, over the disjoint union of their graphs; see [`HierarchyGCN`] for its equations. Edge weights,
-    biases and gates are each branch's own.
+    One layer of the hierarchy-GCN in every branch, over the disjoint union of their graphs. Edge weights, biases and gates are
+    each branch's own; the equations are those of [`HierarchyGCN`].
 
     Args:
         config ([`HiMTLConfig`]): `node_dim`, `structure_dropout`, `prior`, `train_edge_weights` and the hierarchy.
@@ -137,8 +137,8 @@ class DenseReadout(HTCModule):
 
     def _arrays(self, config):
         """
-        `order (C,)`: copies, group by group; `place (K,)`: where a copy of a label stands in the outputs of all groups; `rows (K,)`:
-        in that order, which of its group's rows of weights an output has; `label_edges`: for the regularization, as rows of a group,
+        `order (C,)`: copies, group by group; `place (K,)`: where a copy of a label stands in the outputs of all groups;
+        `rows (K,)`: for each output the row of weights in its group; `label_edges`: for the regularization, as rows of a group,
         group by group; and the number of edges of each group.
         """
         branches = self.branches

@@ -152,10 +152,8 @@ class HiMTLConfig(HTCConfig):
         if self.classifier == "flatten" and size > FLATTEN_REFUSED:
             branches = self.get_branches()
             if self.output == "masking":
-                mend = f"use `output='projection'` or a smaller `node_dim`; every branch has outputs for all {self.num_labels:,} labels"
+                mend = f"use `output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels"
             else:
                 number = branches.num_label_copies * self.node_dim
                 mend = f"use `classifier='node'` ({number:,} parameters) or a smaller `node_dim`"
-            raise ValueError(
-                f"The dense classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}."
-            )
+            raise ValueError(f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}.")

@@ -27,8 +27,8 @@ def multi_label_bce(logits, targets, reduction="mean"):
     Args:
         logits (`torch.Tensor` of shape `(B, N)`): Any float type; computed in float32 at least.
         targets (`torch.Tensor` of shape `(B, N)`): 0 or 1.
-        reduction (`str` or `torch.Tensor`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document, or
-            the weight of each label, `(N,)`, in the sum.
+        reduction (`str` or `torch.Tensor`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document,
+            or the weight of each label, `(N,)`, in the sum.
 
     Returns:
         `torch.Tensor`: a scalar. `-mean_n [y log s(l) + (1 - y) log(1 - s(l))]`, `s` the sigmoid.
