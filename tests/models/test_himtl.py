@@ -291,7 +291,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
     expected.backward()
     torch.testing.assert_close(ours.grad, text.grad, **TOLERANCE)
     propagation = classifier.branch_heads
-    for number, (head, nodes, copies, (rows, edges, where)) in enumerate(heads):
+    for number, (head, _, copies, (rows, edges, where)) in enumerate(heads):
         close = lambda found, wanted: torch.testing.assert_close(found, wanted, **TOLERANCE)  # noqa: E731
         close(propagation.transformation.weight.grad[rows], head.transformation.weight.grad)
         close(propagation.transformation.bias.grad[rows], head.transformation.bias.grad)
@@ -371,7 +371,7 @@ def test_the_max_constraint_holds_inside_each_branch():
         scores = model.classifier(text).sigmoid().tolist()
     expected = 0.0
     for row, labels in zip(scores, sets):
-        for k, (node, number) in enumerate(zip(branches.nodes[: len(row)].tolist(), branches.branch.tolist())):
+        for node, number in zip(branches.nodes[: len(row)].tolist(), branches.branch.tolist()):
             below = [j for j in range(len(row)) if branches.branch[j] == number
                      and branches.nodes[j] in (node, *hierarchy.descendants(node))]  # fmt: skip
             if node in labels:
