@@ -77,13 +77,18 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "hitin, TextRCNN": ("hitin", "htc_textrcnn", {}),
+    "hitin, K=3, max": ("hitin", "bert", {"tree_depth": 3, "tree_pooling": "max"}),
 }
+
+
+_NARROW = {"hiagm": {"node_dim": 6}, "hitin": {"hidden_dim": 8}}
 
 
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, ({"node_dim": 6} if method == "hiagm" else {}) | options
+    return method, encoder, _NARROW.get(method, {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):
