@@ -77,16 +77,20 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "hitin, TextRCNN": ("hitin", "htc_textrcnn", {}),
+    "hitin, K=3, max": ("hitin", "bert", {"tree_depth": 3, "tree_pooling": "max"}),
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
 }
 
 
+_NARROW = {"hiagm": {"node_dim": 6}, "hitin": {"hidden_dim": 8}, "himtl": {"node_dim": 6}}
+
+
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    own = {"hiagm": {"node_dim": 6}, "himtl": {} if options.get("base") == "hitin" else {"node_dim": 6}}
-    return method, encoder, own.get(method, {}) | options
+    return method, encoder, _NARROW.get(options.get("base", method), {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):

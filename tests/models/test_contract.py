@@ -23,7 +23,7 @@ import hf_htc
 from hf_htc import LabelHierarchy
 
 
-METHODS = ["flat", "hiagm", "himtl", *VARIANTS]
+METHODS = ["flat", "hiagm", "hitin", "himtl", *VARIANTS]
 ALL_ENCODERS = ["bert", "roberta", "modernbert", "deberta-v2", "distilbert", "t5", "gpt2", "htc_textrcnn"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
