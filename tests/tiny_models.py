@@ -81,6 +81,7 @@ VARIANTS = {
     "hitin, K=3, max": ("hitin", "bert", {"tree_depth": 3, "tree_pooling": "max"}),
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
+    "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from .branch_readout import DenseReadout
 from .losses import at_least_float32, recursive_regularization
 from .modules import HTCModule
 from .structure_encoders import edge_prior
@@ -109,90 +110,24 @@ class NodeReadout(HTCModule):
         return recursive_regularization(self.out_weight, self.label_edges)
 
 
-class DenseReadout(HTCModule):
-    """
-    Every branch reads its labels from all of its nodes: `W_r flatten(h_r)`. Branches of one size are one batched product.
-
-    With `output="masking"` a branch has a row for every label of the hierarchy. Those of labels outside of the branch are masked,
-    in training and after, so that they are not computed; the regularization alone sees them.
-
-    Args:
-        config ([`HiMTLConfig`]): `node_dim`, `output`, `initializer_range`.
-        branches ([`Branches`]).
-    """
+class FlatReadout(DenseReadout):
+    """Every branch reads its labels from the states of all of its nodes."""
 
     def __init__(self, config, branches):
-        super().__init__()
-        self.branches, self.masked = branches, config.output == "masking"
-        groups = branches.groups()
-        self.shapes = [copies.shape for _, copies in groups]  # (branches of this size, nodes in each)
-        self.label_counts = [int(branches.label_counts[members[0]]) for members, _ in groups]  # labels in each
-        self.out_weights = nn.ParameterList(
-            torch.empty(size, branches.num_labels if self.masked else labels, nodes * config.node_dim)
-            for (size, nodes), labels in zip(self.shapes, self.label_counts)
-        )
-        arrays, self.edge_counts = self._arrays(config)
-        for name, values in arrays.items():
-            self.register_buffer(name, torch.empty(values.shape, dtype=torch.long), persistent=False)
-
-    def _arrays(self, config):
-        """
-        `order (C,)`: copies, group by group; `place (K,)`: where a copy of a label stands in the outputs of all groups;
-        `rows (K,)`: for each output the row of weights in its group; `label_edges`: for the regularization, as rows of a group,
-        group by group; and the number of edges of each group.
-        """
-        branches = self.branches
-        group, row = np.empty(branches.num_label_copies, dtype=np.int64), np.empty(branches.num_label_copies, dtype=np.int64)
-        outputs, rows = [], []
-        for number, ((_, copies), labels) in enumerate(zip(branches.groups(), self.label_counts)):
-            found = copies[:, :labels].reshape(-1)
-            group[found], row[found] = number, np.arange(len(found))
-            outputs.append(found)
-            members = np.repeat(np.arange(len(copies)), labels)
-            rows.append(members * branches.num_labels + branches.nodes[found] if self.masked else row[found])
-        edges = branches.label_edges
-        if self.masked:  # every branch has all labels: their edges are those of the hierarchy
-            edges = config.get_hierarchy().edges
-            edges = edges[(edges < branches.num_labels).all(1)]
-            counts = None
-        else:
-            sorted_edges = np.argsort(group[edges[:, 0]], kind="stable")
-            counts = np.bincount(group[edges[:, 0]], minlength=len(outputs)).tolist()
-            edges = row[edges[sorted_edges]]
-        arrays = {
-            "order": np.concatenate([copies.reshape(-1) for _, copies in branches.groups()]),
-            "place": np.argsort(np.concatenate(outputs), kind="stable"),
-            "rows": np.concatenate(rows),
-            "label_edges": edges,
-        }
-        return arrays, counts
+        shapes = [copies.shape for _, copies in branches.groups()]
+        super().__init__(config, branches, [count * config.node_dim for _, count in shapes])
+        self.shapes = shapes  # (branches of this size, nodes in each)
+        self.register_buffer("order", torch.empty(branches.num_copies, dtype=torch.long), persistent=False)
 
     @torch.no_grad()
     def init_weights(self, config):
-        for weight in self.out_weights:
-            init.normal_(weight, std=config.initializer_range)
-        for name, values in self._arrays(config)[0].items():
-            init.copy_(getattr(self, name), torch.as_tensor(values, device="cpu"))
+        super().init_weights(config)
+        order = np.concatenate([copies.reshape(-1) for _, copies in self.branches.groups()])
+        init.copy_(self.order, torch.as_tensor(order, device="cpu"))
 
     def forward(self, nodes):  # (B, C, D)
         states = nodes.index_select(1, self.order).split([size * count for size, count in self.shapes], dim=1)
-        rows = self.rows.split([size * labels for (size, _), labels in zip(self.shapes, self.label_counts)])
-        logits = []
-        for state, weight, row, (size, _), labels in zip(states, self.out_weights, rows, self.shapes, self.label_counts):
-            if self.masked:
-                weight = weight.flatten(0, 1).index_select(0, row).unflatten(0, (size, labels))
-            flat = state.unflatten(1, (size, -1)).flatten(2)  # (B, G, nodes * D)
-            logits.append(torch.einsum("bgi,gli->bgl", flat, weight).flatten(1))
-        return torch.cat(logits, dim=1).index_select(1, self.place)  # (B, K)
-
-    def weights(self):
-        return list(self.out_weights)
-
-    def recursive_regularization(self):
-        if self.masked:  # the branches' matrices side by side: the sum over them is that over columns
-            return sum(recursive_regularization(weight.transpose(0, 1), self.label_edges) for weight in self.out_weights)
-        edges = self.label_edges.split(self.edge_counts)
-        return sum(recursive_regularization(weight.flatten(0, 1), pairs) for weight, pairs in zip(self.out_weights, edges))
+        return super().forward([state.unflatten(1, shape).flatten(2) for state, shape in zip(states, self.shapes)])
 
 
 class BranchPropagation(HTCModule):
@@ -210,7 +145,7 @@ class BranchPropagation(HTCModule):
         self.transformation = nn.Linear(text_vector_size(config), branches.num_copies * config.node_dim)
         self.transformation_dropout = nn.Dropout(config.transformation_dropout)
         self.structure_encoder = nn.ModuleList([BranchGCN(config, branches) for _ in range(config.num_structure_layers)])
-        self.readout = (DenseReadout if config.classifier == "flatten" else NodeReadout)(config, branches)
+        self.readout = (FlatReadout if config.classifier == "flatten" else NodeReadout)(config, branches)
 
     @torch.no_grad()
     def init_weights(self, config):

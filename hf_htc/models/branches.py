@@ -70,6 +70,15 @@ class Branches:
         members = [np.flatnonzero(group.reshape(-1) == number) for number in range(len(sizes))]
         return [(row, by_branch[starts[row][:, None] + np.arange(size)]) for row, (size, _) in zip(members, sizes)]
 
+    def parents(self):
+        """`list[list[list[int]]]`: of each branch the parents of its nodes, numbered in the order of their ids."""
+        by_branch = np.argsort(self.branch, kind="stable")
+        number = np.argsort(by_branch, kind="stable") - (np.cumsum(self.node_counts) - self.node_counts)[self.branch]
+        parents = [[[] for _ in range(count)] for count in self.node_counts.tolist()]
+        for branch, parent, child in zip(self.branch[self.edges[:, 0]].tolist(), *number[self.edges].T.tolist()):
+            parents[branch][child].append(parent)
+        return parents
+
     def as_hierarchy(self):
         """The [`LabelHierarchy`] of the copies; its labels are the `K` copies of labels."""
         parents = [[] for _ in range(self.num_copies)]

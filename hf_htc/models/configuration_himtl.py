@@ -3,11 +3,16 @@
 from huggingface_hub.dataclasses import strict
 
 from .branches import branches_of
+from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_hiagm import FLATTEN_LIMIT, FLATTEN_REFUSED, WIDE_NODE_DIM, WIDE_NODE_LIMIT
+from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED
 from .configuration_htc import HTCConfig
+from .configuration_textrcnn import is_text_rcnn
 
 
-# Options that one base alone has, with its defaults; those of the other base stay None.
+# Up to this many parameters the branches' networks are as wide as the text vector, as in the paper.
+WIDE_BRANCH_LIMIT = 50_000_000
+# The options of each base, with its defaults; those that only the other base has stay None.
 BASE_OPTIONS = {
     "hiagm": {
         "node_dim": "auto",
@@ -17,6 +22,16 @@ BASE_OPTIONS = {
         "train_edge_weights": True,
         "transformation_dropout": 0.5,
         "structure_dropout": 0.05,
+    },
+    "hitin": {
+        "tree_depth": 2,
+        "coding_trees": "auto",
+        "hidden_dim": "auto",
+        "num_mlp_layers": 2,
+        "tree_pooling": "auto",
+        "label_map": "auto",
+        "transformation_dropout": 0.1,
+        "readout_dropout": 0.5,
     },
 }
 
@@ -28,7 +43,7 @@ class HiMTLConfig(HTCConfig):
 
     Args:
         base (`str`, *optional*, defaults to `"hiagm"`): The method that every branch has one of: `"hiagm"`, HiAGM-TP with the
-            hierarchy-GCN.
+            hierarchy-GCN, or `"hitin"`, HiTIN.
         output (`str`, *optional*, defaults to `"projection"`): `"projection"`: a branch has outputs for its own labels;
             `"masking"`: for all labels, of which those outside are masked.
         combine (`str`, *optional*, defaults to `"max"`): How the probabilities of a label that lies in several branches become
@@ -44,6 +59,12 @@ class HiMTLConfig(HTCConfig):
         node_dim, classifier, num_structure_layers, prior, train_edge_weights, transformation_dropout, structure_dropout
             (*optional*): With `base="hiagm"`, as in [`HiAGMConfig`], where nodes are counted once in each branch; a dense
             classifier reads a branch's labels from its nodes.
+        tree_depth, hidden_dim, num_mlp_layers, tree_pooling, label_map, transformation_dropout, readout_dropout
+            (*optional*): With `base="hitin"`, as in [`HiTINConfig`], where nodes are counted once in each branch.
+            `hidden_dim="auto"` is the width of the text vector as long as the branches have up to 50 M parameters together, else
+            the largest power of two up to 256 that keeps them below.
+        coding_trees (`list` or `"auto"`, *optional*): With `base="hitin"`, the coding tree of each branch. `"auto"` builds them
+            and is replaced by them, so that a checkpoint keeps its trees.
 
     Raises:
         `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of range, an option of the
@@ -66,6 +87,13 @@ class HiMTLConfig(HTCConfig):
     train_edge_weights: bool | None = None
     transformation_dropout: float | int | None = None
     structure_dropout: float | int | None = None
+    tree_depth: int | None = None
+    coding_trees: list | str | None = None
+    hidden_dim: int | str | None = None
+    num_mlp_layers: int | None = None
+    tree_pooling: str | None = None
+    label_map: str | None = None
+    readout_dropout: float | int | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -76,6 +104,8 @@ class HiMTLConfig(HTCConfig):
             self.bce_mean = "all" if self.output == "masking" else "branch"
         if self.base == "hiagm":
             self._resolve_hiagm()
+        if self.base == "hitin":
+            self._resolve_hitin()
 
     def _resolve_hiagm(self):
         if self.node_dim == "auto":
@@ -87,6 +117,26 @@ class HiMTLConfig(HTCConfig):
         if self.classifier == "auto" and isinstance(self.node_dim, int):
             dense = self.output == "masking" or self.num_dense_parameters() < FLATTEN_LIMIT
             self.classifier = "flatten" if dense else "node"
+
+    def _resolve_hitin(self):
+        branches = self.get_branches()
+        if self.hidden_dim == "auto":
+            own_pooler = is_text_rcnn(self.text_config) and self.pooling in ("auto", "pooler")
+            width = self.text_config.pooler_size if own_pooler else self.text_config.hidden_size
+            sizes = [width, *(size for size in (256, 128, 64, 32, 16, 8) if size < width)]
+            fitting = [size for size in sizes if self._num_tree_parameters(width, size) <= WIDE_BRANCH_LIMIT]
+            self.hidden_dim = fitting[0] if fitting else sizes[-1]
+        if self.tree_pooling == "auto":
+            self.tree_pooling = "sum" if branches.num_copies <= DENSE_LIMIT else "mean"
+        if self.label_map == "auto":
+            self.label_map = "dense" if branches.num_copies <= DENSE_LIMIT else "diagonal"
+        if self.coding_trees == "auto" and self.tree_depth >= 2:
+            self.coding_trees = [build_coding_tree(parents, self.tree_depth) for parents in branches.parents()]
+
+    def _num_tree_parameters(self, text_size, hidden_dim):
+        branches = self.get_branches()
+        of_branch = text_size * hidden_dim + self.tree_depth * self.num_mlp_layers * hidden_dim**2
+        return branches.num_branches * of_branch + branches.num_label_copies * (self.tree_depth + 1) * hidden_dim
 
     def get_branches(self):
         """The [`Branches`] of the hierarchy."""
@@ -122,8 +172,7 @@ class HiMTLConfig(HTCConfig):
                     raise ValueError(f"`{key}` is an option of `base={base!r}`, but `base` is {self.base!r}; leave it out.")
         if self.combine == "sum":
             self._check_sum()
-        if self.base == "hiagm":
-            self._check_hiagm()
+        self._check_hiagm() if self.base == "hiagm" else self._check_hitin()
 
     def _check_sum(self):
         branches = self.get_branches()
@@ -157,3 +206,31 @@ class HiMTLConfig(HTCConfig):
                 number = branches.num_label_copies * self.node_dim
                 mend = f"use `classifier='node'` ({number:,} parameters) or a smaller `node_dim`"
             raise ValueError(f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}.")
+
+    def _check_hitin(self):
+        for key, least in (("tree_depth", 2), ("num_mlp_layers", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least {least}.")
+        if not isinstance(self.hidden_dim, int) or self.hidden_dim < 1:
+            raise ValueError(f"`hidden_dim` is {self.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
+        for key, allowed in (("tree_pooling", ("sum", "mean", "max", "root")), ("label_map", ("dense", "diagonal"))):
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+        branches = self.get_branches()
+        size = int((branches.node_counts**2).sum())
+        if self.label_map == "dense" and size > DENSE_REFUSED:
+            raise ValueError(
+                f"`label_map='dense'` would have {size:,} parameters in {branches.num_branches:,} branches; use "
+                f"`label_map='diagonal'` ({branches.num_copies:,} parameters)."
+            )
+        num_read = 1 if self.tree_pooling == "root" else self.tree_depth + 1
+        size = branches.num_branches * self.num_labels * num_read * self.hidden_dim
+        if self.output == "masking" and size > FLATTEN_REFUSED:
+            raise ValueError(
+                f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; use "
+                f"`output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels."
+            )
+        if not isinstance(self.coding_trees, list) or len(self.coding_trees) != branches.num_branches:
+            raise ValueError(f"`coding_trees` is no list of {branches.num_branches} trees, one a branch; leave it at 'auto'.")
+        for tree, count in zip(self.coding_trees, branches.node_counts.tolist()):
+            check_coding_tree(tree, count, self.tree_depth)

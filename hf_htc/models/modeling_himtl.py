@@ -10,6 +10,7 @@ from torch import nn
 from transformers import initialization as init
 
 from .branch_propagation import BranchPropagation
+from .branch_trees import BranchTrees
 from .branches import BranchCoherentMax, BranchCombination
 from .coherence import coherent_bce
 from .configuration_himtl import HiMTLConfig
@@ -28,7 +29,7 @@ class HiMTLClassifier(HTCModule):
         super().__init__()
         self.config = config
         branches = config.get_branches()
-        self.branch_heads = BranchPropagation(config, branches)
+        self.branch_heads = (BranchPropagation if config.base == "hiagm" else BranchTrees)(config, branches)
         self.out_bias = nn.Parameter(torch.empty(branches.num_label_copies))
         self.combination = BranchCombination(branches, config.combine)
         self.coherence = BranchCoherentMax(config) if config.coherence == "training" else None

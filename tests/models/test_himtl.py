@@ -18,12 +18,13 @@ from tiny_models import (
     make_tree,
 )
 
-from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, LabelHierarchy
+from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, HiTINConfig, LabelHierarchy
 from hf_htc.models.branches import BranchCombination, Branches
 from hf_htc.models.labels import label_log_odds, label_statistics
-from hf_htc.models.losses import multi_label_bce
+from hf_htc.models.losses import multi_label_bce, recursive_regularization
 from hf_htc.models.modeling_hiagm import TextPropagation
 from hf_htc.models.modeling_himtl import HiMTLClassifier
+from hf_htc.models.modeling_hitin import HiTINClassifier
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -320,6 +321,131 @@ def test_masked_outputs_are_seen_by_the_regularization_alone():
     classifier.zero_grad()
     classifier.branch_heads.l2_regularization().backward()
     assert all((weight.grad != 0).all() for weight in readout.out_weights)
+
+
+# ---------------------------------------------------------------------------------------------- a HiTIN head a branch
+
+
+def hitin_heads(classifier, config):
+    """An ordinary HiTIN classifier on each branch's own hierarchy, with the classifier's weights, in the order of branches; with
+    (head, nodes, label copies) the pairs (our tensor or its part, theirs)."""
+    hierarchy, branches, trees = config.get_hierarchy(), config.get_branches(), classifier.branch_heads
+    names = ("tree_depth", "hidden_dim", "num_mlp_layers", "tree_pooling", "label_map")
+    heads, dim = [], config.hidden_dim
+    first = trees.layers[0]
+    members = [row.tolist() for row, _ in branches.groups()]
+    for number in range(branches.num_branches):
+        copies = np.flatnonzero(branches.branch == number)
+        nodes = branches.nodes[copies].tolist()
+        own = sum(node < hierarchy.num_labels for node in nodes)
+        parents = [[nodes.index(p) for p in hierarchy.parents[node] if p in nodes] for node in nodes]
+        sub = LabelHierarchy([hierarchy.names[node] for node in nodes], parents, own)
+        sub_config = HiTINConfig(
+            text_config=config.text_config, hierarchy=sub, transformation_dropout=0.0, readout_dropout=0.0,
+            **{name: getattr(config, name) for name in names},
+        )  # fmt: skip
+        assert sub_config.coding_tree == config.coding_trees[number]
+        head = HiTINClassifier(sub_config).double()
+        for module in head.modules():
+            if hasattr(module, "init_weights"):
+                module.init_weights(sub_config)
+        place = first.order.tolist().index(number)
+        leaves = slice(first.starts[number], first.starts[number] + len(nodes))
+        group = next(i for i, row in enumerate(members) if number in row)
+        pairs = [
+            (trees.projection.weight, slice(place * dim, place * dim + dim), head.projection.weight),
+            (trees.projection.bias, slice(place * dim, place * dim + dim), head.projection.bias),
+            (trees.map_bias, leaves, head.map_bias),
+        ]
+        if config.label_map == "dense":
+            sizes = [size for _, size in first.groups]
+            inside = place - sum(count for count, size in first.groups if size < len(nodes))
+            pairs.append((trees.map_weights[sizes.index(len(nodes))], inside, head.map_weight))
+        else:
+            pairs.append((trees.map_weights[0], leaves, head.map_weight))
+        for layer, mlp, theirs in zip(trees.layers[1:], trees.mlps, head.network.layers):
+            place = layer.order.tolist().index(number)
+            for weight, bias, linear in zip(mlp.weights, mlp.biases, theirs.linears):
+                pairs += [(weight, place, linear.weight), (bias, place, linear.bias)]
+            for norm, other in zip(mlp.norms, theirs.norms):
+                pairs += [(norm.weight, place, other.weight), (norm.bias, place, other.bias)]
+                pairs += [(norm.running_mean, place, other.running_mean), (norm.running_var, place, other.running_var)]
+        weight = trees.readout.out_weights[group]
+        if config.output == "masking":
+            head.out_weight = torch.nn.Parameter(torch.empty(weight.shape[1:], dtype=torch.float64))
+            head.out_bias = torch.nn.Parameter(torch.zeros(hierarchy.num_labels, dtype=torch.float64))
+        pairs.append((weight, members[group].index(number), head.out_weight))
+        where = torch.tensor(nodes[:own] if config.output == "masking" else range(own))
+        with torch.no_grad():
+            head.out_bias[where] = classifier.out_bias[copies[:own]]
+            for whole, part, other in pairs:
+                other.copy_(whole[part])
+        heads.append((head, nodes[:own], where, pairs))
+    return heads
+
+
+@pytest.mark.parametrize("options", [
+    {},
+    {"tree_depth": 3, "tree_pooling": "max", "label_map": "diagonal", "combine": "mean"},
+    {"tree_pooling": "mean", "num_mlp_layers": 1, "bce_mean": "all"},
+    {"tree_pooling": "root", "num_mlp_layers": 3, "tree_depth": 3},
+    {"tree_pooling": "max", "output": "masking"},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+@pytest.mark.parametrize("hierarchy", [make_tree(), make_dag(), awkward()], ids=["tree", "dag", "awkward"])
+def test_one_hitin_head_a_branch_gives_the_same(hierarchy, training, options):
+    # A probability that drops nothing, but takes the way of the dense map that dropout takes.
+    dropout = 1e-15 if training and "label_map" not in options else 0.0
+    classifier, config = make_classifier(
+        hierarchy, base="hitin", hidden_dim=3, transformation_dropout=dropout, readout_dropout=0.0, **options
+    )
+    trees = classifier.branch_heads
+    generator = torch.Generator().manual_seed(2)
+    for name, buffer in trees.named_buffers():
+        if "running" in name:
+            buffer.copy_(torch.rand(buffer.shape, generator=generator, dtype=torch.float64) + 0.5)
+    heads = hitin_heads(classifier, config)
+    text = torch.randn(5, 16, dtype=torch.float64, generator=generator).requires_grad_()
+    logits = classifier.train(training)(text)
+    outputs = [head.train(training)(text) for head, _, _, _ in heads]
+    branches = config.get_branches()
+    expected = torch.empty_like(logits)
+    for number, ((_, _, where, _), output) in enumerate(zip(heads, outputs)):
+        copies = torch.tensor(np.flatnonzero(branches.branch[: logits.shape[1]] == number))
+        expected = expected.index_copy(1, copies, output.index_select(1, where))
+    torch.testing.assert_close(logits, expected, **TOLERANCE)
+
+    edges = torch.tensor(hierarchy.edges)
+    edges = edges[(edges < hierarchy.num_labels).all(1)]
+    theirs = 0
+    for head, own, _, _ in heads:
+        rows = list(range(hierarchy.num_labels)) if config.output == "masking" else own
+        local = [[rows.index(p), rows.index(c)] for p, c in edges.tolist() if p in rows and c in rows]
+        theirs = theirs + recursive_regularization(head.out_weight, torch.tensor(local, dtype=torch.long).view(-1, 2))
+    torch.testing.assert_close(classifier.branch_heads.recursive_regularization(), theirs, **TOLERANCE)
+
+    cotangent = torch.randn(logits.shape, dtype=torch.float64, generator=generator)
+    (gradient,) = torch.autograd.grad((logits * cotangent).sum() + trees.recursive_regularization(), text, retain_graph=True)
+    ((logits * cotangent).sum() + trees.recursive_regularization()).backward()
+    found, text.grad = text.grad, None
+    ((expected * cotangent).sum() + theirs).backward()
+    torch.testing.assert_close(found, text.grad, rtol=1e-8, atol=1e-10)
+    assert torch.equal(found, gradient)
+    for _, _, _, pairs in heads:
+        for whole, part, other in pairs:
+            torch.testing.assert_close(whole[part], other, **TOLERANCE)  # the running statistics have changed alike
+            if isinstance(whole, torch.nn.Parameter):
+                torch.testing.assert_close(whole.grad[part], other.grad, rtol=1e-8, atol=1e-10)
+
+
+def test_a_batch_of_one_leaves_the_running_statistics_alone():
+    classifier, _ = make_classifier(make_tree(), base="hitin", hidden_dim=3)
+    norm = classifier.branch_heads.mlps[0].norms[0]
+    before = norm.running_mean.clone()
+    classifier.train()(torch.randn(1, 16, dtype=torch.float64))
+    assert torch.equal(norm.running_mean, before)
+    classifier(torch.randn(2, 16, dtype=torch.float64))
+    assert not torch.equal(norm.running_mean, before)
 
 
 # ---------------------------------------------------------------------------------------------- priors
