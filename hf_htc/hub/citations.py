@@ -12,6 +12,14 @@ METHODS = {
   year = {2020}
 }""",
     ),
+    "htc_himtl": (
+        "HiMTL",
+        """@misc{himtl,
+  title = {HiMTL: Hierarchy-aware Multi-Task Learning for Hierarchical Text Classification},
+  author = {Anonymous},
+  note = {ACL submission}
+}""",
+    ),
 }
 
 PACKAGE = """@software{hf_htc,

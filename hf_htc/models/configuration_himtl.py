@@ -232,5 +232,8 @@ class HiMTLConfig(HTCConfig):
             )
         if not isinstance(self.coding_trees, list) or len(self.coding_trees) != branches.num_branches:
             raise ValueError(f"`coding_trees` is no list of {branches.num_branches} trees, one a branch; leave it at 'auto'.")
-        for tree, count in zip(self.coding_trees, branches.node_counts.tolist()):
-            check_coding_tree(tree, count, self.tree_depth)
+        for number, (tree, count) in enumerate(zip(self.coding_trees, branches.node_counts.tolist())):
+            try:
+                check_coding_tree(tree, count, self.tree_depth)
+            except ValueError as error:
+                raise ValueError(f"`coding_trees` does not fit branch {number}: {error}") from None

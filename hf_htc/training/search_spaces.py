@@ -65,6 +65,14 @@ SPACES = {
         "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
         "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
     },
+    # HiMTL states those of its bases and L2 0.01, which is the weight decay; here what both bases have.
+    "himtl": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "bce_mean": {"type": "categorical", "choices": ["branch", "all"]},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
 }
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000

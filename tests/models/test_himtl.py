@@ -528,8 +528,25 @@ def test_auto_choices():
     many = LabelHierarchy([f"n{i}" for i in range(number)], [[] if i % 4 == 0 else [i - i % 4] for i in range(number)])
     assert make_config(many, node_dim=300).classifier == "flatten"  # 600 branches of 4 labels
     number = 30_000
-    large = make_config(LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number), hidden_size=768)
+    alone = LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number)
+    large = make_config(alone, hidden_size=768)
     assert large.node_dim == 8 and number * 8 * 768 <= 200_000_000
+
+
+def test_auto_choices_of_hitin():
+    small = make_config(make_tree(), base="hitin")
+    assert (small.hidden_dim, small.label_map, small.tree_pooling, small.tree_depth) == (16, "dense", "sum", 2)
+    assert small.node_dim is None and small.readout_dropout == 0.5 and small.transformation_dropout == 0.1
+    many = stars([8] * 589)
+    large = make_config(many, hidden_size=768, base="hitin")
+    assert (large.hidden_dim, large.label_map, large.tree_pooling) == (64, "diagonal", "mean")
+    assert [len(tree) for tree in large.coding_trees] == [2] * 589
+    with torch.device("meta"):
+        assert 20_000_000 < count(HiMTLClassifier(large)) < 51_000_000
+    with pytest.raises(StrictDataclassError, match="589 branches would have .* parameters; use `output='projection'`"):
+        make_config(many, base="hitin", output="masking", hidden_dim=768)
+    with pytest.raises(StrictDataclassError, match="`label_map='dense'` would have 2,500,000,000 parameters in 1 branches"):
+        make_config(stars([50_000]), base="hitin", label_map="dense", tree_pooling="root", hidden_dim=1, coding_trees=[])
 
 
 def test_branches_without_a_label_count_for_nothing():
@@ -556,6 +573,17 @@ def test_branches_without_a_label_count_for_nothing():
         ({"num_structure_layers": 0}, "`num_structure_layers` is 0"),
         ({"structure_dropout": 1.0}, "`structure_dropout` is 1.0"),
         ({"output": "masking", "classifier": "node"}, "needs `classifier='flatten'`"),
+        ({"tree_depth": 3}, "`tree_depth` is an option of `base='hitin'`, but `base` is 'hiagm'"),
+        ({"base": "hitin", "node_dim": 8}, "`node_dim` is an option of `base='hiagm'`, but `base` is 'hitin'"),
+        ({"base": "hitin", "train_edge_weights": False}, "`train_edge_weights` is an option of `base='hiagm'`"),
+        ({"base": "hitin", "tree_depth": 1}, "`tree_depth` is 1; it is at least 2"),
+        ({"base": "hitin", "num_mlp_layers": 0}, "`num_mlp_layers` is 0"),
+        ({"base": "hitin", "hidden_dim": 0}, "`hidden_dim` is 0"),
+        ({"base": "hitin", "tree_pooling": "min"}, "`tree_pooling` is 'min'; .* and 'auto'"),
+        ({"base": "hitin", "label_map": "full"}, "`label_map` is 'full'"),
+        ({"base": "hitin", "readout_dropout": 1.0}, "`readout_dropout` is 1.0"),
+        ({"base": "hitin", "coding_trees": [[[0], [0]]]}, "`coding_trees` is no list of 4 trees"),
+        ({"base": "hitin", "coding_trees": [[[0], [0]]] * 4}, "does not fit branch 0: Layer 0 .* has 1 nodes"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -596,6 +624,22 @@ def test_dropout_places():
         assert spread(**{place: 0.5}).std(0).min() > 0
 
 
+def test_dropout_places_of_hitin():
+    def spread(**options):
+        model = make_model("himtl, HiTIN", make_tree(), **{"transformation_dropout": 0.0, "readout_dropout": 0.0, **options})
+        for module in model.classifier.modules():
+            module.training = isinstance(module, torch.nn.Dropout)
+        model.classifier.branch_heads.training = True
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return torch.stack([model(**make_batch()).logits for _ in range(10)])
+
+    assert spread().std(0).max() < 1e-6
+    for options in ({"transformation_dropout": 0.5}, {"transformation_dropout": 0.5, "label_map": "diagonal"},
+                    {"readout_dropout": 0.5}):  # fmt: skip
+        assert spread(**options).std(0).min() > 0
+
+
 def test_frozen_edge_weights_and_stacked_layers():
     frozen = make_model("himtl", make_tree(), train_edge_weights=False, num_structure_layers=2)
     layers = frozen.classifier.branch_heads.structure_encoder
@@ -632,6 +676,10 @@ def stars(sizes):
 RCV1, WOS, NYT = (34, 26, 33, 10), (18, 54, 12, 17, 10, 10, 20), (62, 7, 23, 74)
 
 
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 @pytest.mark.parametrize(("sizes", "hiagm", "himtl"), [(RCV1, 27.03, 24.74), (WOS, 38.62, 33.91), (NYT, 46.72, 41.39)])
 def test_parameters_of_the_papers_hierarchies(sizes, hiagm, himtl):
     """Millions of parameters behind BERT, counted as in the authors' modules, whose edges are dense matrices."""
@@ -642,13 +690,23 @@ def test_parameters_of_the_papers_hierarchies(sizes, hiagm, himtl):
         config = HiMTLConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls")
         split = HiMTLClassifier(config)
 
-    def count(module):
-        return sum(parameter.numel() for parameter in module.parameters())
-
     assert config.classifier == "flatten" and config.node_dim == 300
     dense = [2 * sum(n * n for n in rows) - 2 * len(hierarchy.edges) for rows in ([sum(sizes)], sizes)]
     assert round((count(whole) + dense[0]) / 1e6, 2) == hiagm
     assert round((count(split) + dense[1]) / 1e6, 2) == himtl
+
+
+@pytest.mark.parametrize(("sizes", "hitin", "himtl"), [(RCV1, 3.21, 12.08), (WOS, 3.30, 21.04), (NYT, 3.37, 12.23)])
+def test_hitin_grows_with_the_branches(sizes, hitin, himtl):
+    """Its networks do not depend on the number of labels, so that Eq. 4 does not hold; our K + 1 biases are one."""
+    hierarchy, text_config = stars(sizes), make_encoder_config(hidden_size=768, num_attention_heads=12)
+    with torch.device("meta"):
+        whole = HiTINClassifier(HiTINConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls"))
+        config = HiMTLConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls", base="hitin")
+        split = HiMTLClassifier(config)
+    assert (config.hidden_dim, config.tree_depth, config.label_map, config.tree_pooling) == (768, 2, "dense", "sum")
+    assert round((count(whole) + 2 * sum(sizes)) / 1e6, 2) == hitin
+    assert round((count(split) + 2 * sum(sizes)) / 1e6, 2) == himtl
 
 
 @pytest.mark.parametrize("kind", ["tree", "dag"])
