@@ -295,7 +295,7 @@ class TestTrainErrors:
 
     def test_unknown_method(self, work, capsys, tmp_path):
         error = fails(capsys, train_options(work, tmp_path / "out", "--method", "hiagn"))
-        assert error == "hf-htc train: There is no method 'hiagn'; the methods are flat, hiagm."
+        assert error == "hf-htc train: There is no method 'hiagn'; the methods are flat, hiagm, hitin."
 
     @pytest.mark.parametrize(
         "options, message",

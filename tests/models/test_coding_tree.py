@@ -218,7 +218,8 @@ def plain_tree(parents, height):
 def test_queues_and_heaps_against_the_plain_procedure(height):
     generator = random.Random(height)
     cases = [make_tree().parents, make_dag().parents, [[]] * 4, [[], [0], []], [[]] + [[0]] * 9]
-    cases += [random_forest(generator, generator.randrange(3, 22), generator.randrange(1, 4), second) for second in (0, 0, 0.4) * 6]
+    for second in (0, 0, 0.4) * 6:
+        cases.append(random_forest(generator, generator.randrange(3, 22), generator.randrange(1, 4), second))
     for parents in cases:
         tree, expected = build_coding_tree(parents, height), plain_tree(parents, height)
         check_coding_tree(tree, len(parents), height)
