@@ -35,6 +35,7 @@ VARIANTS = {
         Variant("hiagm-la", "hiagm", {"variant": "la"}),
         Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
         Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
+        Variant("hitin", "hitin"),
         Variant("himtl", "himtl"),
         Variant("himtl-hitin", "himtl", {"base": "hitin"}),
     )

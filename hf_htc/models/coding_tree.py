@@ -94,9 +94,7 @@ def check_coding_tree(tree, num_leaves, height):
     """
     if not isinstance(tree, (list, tuple)) or len(tree) != height:
         found = f"{len(tree)} layers" if isinstance(tree, (list, tuple)) else repr(tree)
-        raise ValueError(
-            f"`coding_tree` is {found}; a tree of height {height} has {height} lists of parents. Leave it at 'auto'."
-        )
+        raise ValueError(f"`coding_tree` is {found}; of height {height} it has {height} lists of parents. Leave it at 'auto'.")
     expected = num_leaves
     for number, layer in enumerate(tree):
         if not isinstance(layer, (list, tuple)) or len(layer) != expected:
@@ -293,8 +291,8 @@ def _compress(num_nodes, pairs, weights, volumes, total):
     """
     Dissolves merged clusters into their parents until only children of the root are left, each with single nodes below it.
 
-    To dissolve a cluster costs `(weights cut inside it) * ln(volume of the parent / its volume)`; the cheapest goes first. One that
-    already stands between the root and single nodes stays.
+    To dissolve a cluster costs `(weights cut inside it) * ln(volume of the parent / its volume)`; the cheapest goes first. One
+    that already stands between the root and single nodes stays.
     """
     parent, root = [-1] * len(volumes), len(volumes) - 1
     for step, pair in enumerate(pairs):

@@ -159,8 +159,8 @@ class HiTINClassifier(HTCModule):
     """
     The leaves' features from the text, the tree isomorphism network, and the logits from what is read of its layers.
 
-    Leaf `n` is `x_n = sum_m W_nm (W_p t + b_p) + b_n`: copies of one projected text, mixed by a dense map. Without dropout that is
-    `(sum_m W_nm) (W_p t + b_p) + b_n`, so that at inference only the row sums of the map are needed.
+    Leaf `n` is `x_n = sum_m W_nm (W_p t + b_p) + b_n`: copies of one projected text, mixed by a dense map. Without dropout that
+    is `(sum_m W_nm) (W_p t + b_p) + b_n`, so that at inference only the row sums of the map are needed.
 
     Args:
         config ([`HiTINConfig`]): Also `label_map`, `transformation_dropout`, `readout_dropout` and the hierarchy.

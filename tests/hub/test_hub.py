@@ -22,7 +22,7 @@ from hf_htc.hub import model_card, push, save
 from hf_htc.training.lora import add_lora
 
 
-METHODS = ("flat", "hiagm", "himtl")
+METHODS = ("flat", "hiagm", "hitin", "himtl")
 RUN = {
     "command": "hf-htc train --method hiagm",
     "dataset": {"name": "me/some-data", "documents": {"train": 40, "test": 20}},
@@ -53,7 +53,7 @@ def saved(request, tmp_path_factory, encoder_folder):
     """(model, folder): trained from a local encoder, saved with a run and a name of its own."""
     tree = make_tree()
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
-    options = {"node_dim": 6} if request.param in ("hiagm", "himtl") else {}
+    options = {"hiagm": {"node_dim": 6}, "hitin": {"hidden_dim": 8}, "himtl": {"node_dim": 6}}.get(request.param, {})
     model = hf_htc.model_class(request.param).from_text_encoder(
         encoder_folder, hierarchy=tree, tokenizer=tokenizer, train_labels=make_label_sets(tree, 40), **options
     )
@@ -145,7 +145,8 @@ class TestCard:
         assert "├── football\n" in body
         assert "closed: every document carries all ancestors" in body
         assert "Versions: torch 2.9, hf_htc 0.1.0." in body
-        assert ("HiAGM" in body) == (model.config.model_type == "htc_hiagm")
+        for name in ("HiAGM", "HiTIN"):
+            assert (name in body) == (model.config.model_type == f"htc_{name.lower()}")
         assert "@software{hf_htc" in body
         assert "{{" not in body.replace("{{The hf_htc authors}}", "")
         assert "None" not in body

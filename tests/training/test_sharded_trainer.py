@@ -21,7 +21,7 @@ from hf_htc.training import build_trainer
 
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
-MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himtl, mask"]
+MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "hitin", "himtl, mask"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -30,7 +30,10 @@ NAMED = {
     "deberta-v2": (None,), "distilbert": (None,), "htc_textrcnn": (None,), "flat, TextRCNN": (None,),
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
     "hiagm, TreeLSTM": ("BertEmbeddings", "BertLayer", "TreeLSTMPass"), "hiagm, TextRCNN": (None, "HierarchyGCN"),
-    "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"), "himtl": ("BertEmbeddings", "BertLayer", "BranchGCN"),
+    "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
+    "hitin": ("BertEmbeddings", "BertLayer", "TreeIsomorphismNetwork"), "hitin, TextRCNN": (None, "TreeIsomorphismNetwork"),
+    "hitin, K=3, max": ("BertEmbeddings", "BertLayer", "TreeIsomorphismNetwork"),
+    "himtl": ("BertEmbeddings", "BertLayer", "BranchGCN"),
     "himtl, TextRCNN": (None, "BranchGCN"), "himtl, mask": ("BertEmbeddings", "BertLayer", "BranchGCN"),
     "himtl, HiTIN": ("BertEmbeddings", "BertLayer"),
 }  # fmt: skip
@@ -118,7 +121,7 @@ def fsdp(monkeypatch):
     return lambda: monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
 
 
-@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm", "himtl"])
+@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm", "hitin", "himtl"])
 def test_only_layers_that_the_model_has_are_named(name, fsdp):
     encoder = name if name in ENCODERS else None
     model = make_model("flat" if encoder else name, make_tree(), encoder, statistics=False)

@@ -21,7 +21,7 @@ from hf_htc.training import EitherMetricEarlyStopping, HTCTrainingArguments, bui
 from hf_htc.training.optimizer import is_classifier_parameter
 
 
-METHODS = ["flat", "hiagm", "himtl"]
+METHODS = ["flat", "hiagm", "hitin", "himtl"]
 HERE = Path(__file__).parent
 
 

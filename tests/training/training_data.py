@@ -18,7 +18,7 @@ def make_dataset(num_documents=48, seed=0, hierarchy=None):
 
 
 def without_dropout(model):
-    """And with batch norm held at its running statistics: in training a document would depend on its batch."""
+    """The model with dropout switched off and batch norm frozen, so that a document's loss does not depend on its batch."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
