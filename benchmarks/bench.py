@@ -36,6 +36,9 @@ VARIANTS = {
         Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
         Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
         Variant("hisr", "hisr"),
+        Variant("hitin", "hitin"),
+        Variant("himtl", "himtl"),
+        Variant("himtl-hitin", "himtl", {"base": "hitin"}),
     )
 }
 

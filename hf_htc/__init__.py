@@ -16,6 +16,8 @@ METHODS = {
     "flat": ("configuration_flat", "FlatConfig", "modeling_flat", "FlatForHierarchicalTextClassification"),
     "hiagm": ("configuration_hiagm", "HiAGMConfig", "modeling_hiagm", "HiAGMForHierarchicalTextClassification"),
     "hisr": ("configuration_hisr", "HiSRConfig", "modeling_hisr", "HiSRForHierarchicalTextClassification"),
+    "hitin": ("configuration_hitin", "HiTINConfig", "modeling_hitin", "HiTINForHierarchicalTextClassification"),
+    "himtl": ("configuration_himtl", "HiMTLConfig", "modeling_himtl", "HiMTLForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

@@ -13,7 +13,10 @@ def at_least_float32(tensor):
 
 
 def reduce_labels(values, reduction="mean"):
-    """The mean over documents of the mean or sum (`reduction`) over labels of `values (B, N)`."""
+    """The mean over documents of the mean or sum (`reduction`) over labels of `values (B, N)`, or of the sum with these weights
+    (`reduction` of shape `(N,)`)."""
+    if isinstance(reduction, torch.Tensor):
+        return (values * reduction).sum(1).mean()
     return (values.mean(1) if reduction == "mean" else values.sum(1)).mean()
 
 
@@ -24,7 +27,8 @@ def multi_label_bce(logits, targets, reduction="mean"):
     Args:
         logits (`torch.Tensor` of shape `(B, N)`): Any float type; computed in float32 at least.
         targets (`torch.Tensor` of shape `(B, N)`): 0 or 1.
-        reduction (`str`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document.
+        reduction (`str` or `torch.Tensor`, *optional*, defaults to `"mean"`): `"mean"` or `"sum"` over the labels of a document,
+            or the weight of each label, `(N,)`, in the sum.
 
     Returns:
         `torch.Tensor`: a scalar. `-mean_n [y log s(l) + (1 - y) log(1 - s(l))]`, `s` the sigmoid.

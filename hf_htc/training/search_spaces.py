@@ -32,6 +32,8 @@ _NOT_SEARCHED = {
     "hierarchy",
     "label_closure",
     "thresholds",
+    "coding_tree",
+    "coding_trees",
     "max_text_length",
     "label_counts",
     "num_train_documents",
@@ -63,6 +65,26 @@ SPACES = {
         "prior": {"type": "categorical", "choices": ["ratio", "sibling"]},
         "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
         "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
+    # HiTIN reports heights of the coding tree with 2 as the best; its settings have widths of 512 and 768, dropout 0.1 and 0.5 on
+    # the projected text and 0.5 on the readout, and four poolings of which sum is used.
+    "hitin": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "tree_depth": {"type": "integer", "low": 2, "high": 4},
+        "num_mlp_layers": {"type": "integer", "low": 1, "high": 3},
+        "tree_pooling": {"type": "categorical", "choices": ["sum", "mean", "max", "root"]},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
+        "readout_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
+    # HiMTL states those of its bases and L2 0.01, which is the weight decay; here what both bases have.
+    "himtl": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "bce_mean": {"type": "categorical", "choices": ["branch", "all"]},
         "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
     },
 }
