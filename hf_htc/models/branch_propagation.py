@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_readout import DenseReadout
+from .branch_readout import ROW_LENGTH, DenseReadout
 from .losses import at_least_float32, recursive_regularization
 from .modules import HTCModule
 from .structure_encoders import edge_prior
@@ -97,7 +97,7 @@ class NodeReadout(HTCModule):
 
     @torch.no_grad()
     def init_weights(self, config):
-        init.normal_(self.out_weight, std=config.initializer_range)
+        init.normal_(self.out_weight, std=ROW_LENGTH * config.node_dim**-0.5)
         init.copy_(self.label_edges, torch.as_tensor(self.branches.label_edges, device="cpu"))
 
     def forward(self, nodes):  # (B, C, D)

@@ -203,6 +203,8 @@ class BranchTrees(HTCModule):
             center = 1 / size if config.tree_pooling == "mean" else 0.0
             init.uniform_(weight, center - size**-0.5, center + size**-0.5)
         init.zeros_(self.map_bias)
+        for weight in self.readout.out_weights:
+            init.normal_(weight, std=config.initializer_range)
         if config.tree_pooling == "sum":
             # A sum grows with the nodes; the logits begin near the label frequencies all the same.
             counts = [layer.counts[self.layers[0].order] for layer in self.layers]

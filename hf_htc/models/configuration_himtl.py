@@ -72,7 +72,7 @@ class HiMTLConfig(HTCConfig):
     """
 
     model_type = "htc_himtl"
-    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 1e-3}
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-4}
 
     base: str = "hiagm"
     output: str = "projection"
