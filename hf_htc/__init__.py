@@ -15,6 +15,7 @@ from .models.version import __version__ as __version__
 METHODS = {
     "flat": ("configuration_flat", "FlatConfig", "modeling_flat", "FlatForHierarchicalTextClassification"),
     "hiagm": ("configuration_hiagm", "HiAGMConfig", "modeling_hiagm", "HiAGMForHierarchicalTextClassification"),
+    "himatch": ("configuration_himatch", "HiMatchConfig", "modeling_himatch", "HiMatchForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

@@ -77,13 +77,16 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "himatch, TextRCNN": ("himatch", "htc_textrcnn", {}),
+    "himatch, dot product": ("himatch", "bert", {"prediction": "dot_product"}),
 }
 
 
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, ({"node_dim": 6} if method == "hiagm" else {}) | options
+    tiny = {"hiagm": {"node_dim": 6}, "himatch": {"node_dim": 6, "joint_dim": 12}}
+    return method, encoder, tiny.get(method, {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 import hf_htc
 
 
-METHODS = ["flat", "hiagm"]
+METHODS = ["flat", "hiagm", "himatch"]
 # Nested code of our own and both variants: what a folder must bring beside the method's two files.
 NESTED = ["hiagm, TextRCNN", "hiagm, LA, TextRCNN", "hiagm, TreeLSTM"]
 MODELS = Path(hf_htc.__file__).parent / "models"

@@ -21,7 +21,7 @@ from hf_htc.training import HTCTrainingArguments, build_trainer, train_with_acce
 from hf_htc.training.loop_settings import NOT_SETTINGS, SUPPORTED, check_settings
 
 
-METHODS = ["flat", "hiagm"]
+METHODS = ["flat", "hiagm", "himatch"]
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "examples" / "accelerate"
 

@@ -21,7 +21,7 @@ from hf_htc.training import EitherMetricEarlyStopping, HTCTrainingArguments, bui
 from hf_htc.training.optimizer import is_classifier_parameter
 
 
-METHODS = ["flat", "hiagm"]
+METHODS = ["flat", "hiagm", "himatch"]
 HERE = Path(__file__).parent
 
 
