@@ -78,7 +78,7 @@ VARIANTS = {
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
     "himatch, TextRCNN": ("himatch", "htc_textrcnn", {}),
-    "himatch, dot product": ("himatch", "bert", {"prediction": "dot_product"}),
+    "himatch, dot product": ("himatch", "bert", {"prediction": "dot_product", "joint_dim": "auto"}),
 }
 
 

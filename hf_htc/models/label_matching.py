@@ -22,9 +22,9 @@ class LabelGCN(HierarchyGCN):
     """
     The hierarchy-GCN over label embeddings.
 
-    Where these are not trained, neither are biases of single nodes, which would be embeddings by another name: they stay 0.
-    Then a label without training documents has nothing that others have learned, and edges start at `1 / number of children`:
-    by its documents it would be cut off from its parents.
+    Where these are not trained, neither are biases of single nodes, which would be embeddings by another name: they stay 0, so
+    that a label without training documents lacks nothing that others have learned. Edges then start as means over a node's
+    children and over its parents: by its documents such a label would be cut off.
 
     Args:
         config ([`HiMatchConfig`]).
@@ -33,7 +33,7 @@ class LabelGCN(HierarchyGCN):
 
     def __init__(self, config, width):
         super().__init__(config, width)
-        self.is_shared = not config.train_label_embeddings
+        self.is_residual, self.is_shared = config.label_residual, not config.train_label_embeddings
         if self.is_shared:
             for name in ("bias_up", "bias_down", "gate_bias_up", "gate_bias_down"):
                 shape = (1,) if name.startswith("bias") else getattr(self, name).shape
@@ -41,9 +41,21 @@ class LabelGCN(HierarchyGCN):
                 self.register_buffer(name, torch.empty(shape), persistent=False)
 
     @torch.no_grad()
+    def init_weights(self, config):
+        super().init_weights(config)
+        if self.is_shared:
+            ends = torch.as_tensor(config.get_hierarchy().edges, device="cpu").T
+            for weight, receivers in ((self.weight_up, ends[0]), (self.weight_down, ends[1])):
+                init.copy_(weight, 1 / torch.bincount(receivers)[receivers])
+
+    @torch.no_grad()
     def set_label_statistics(self, statistics, config):
         if not self.is_shared:
             super().set_label_statistics(statistics, config)
+
+    def forward(self, nodes):
+        """`(1, M, E)` node states to `(1, M, E)`."""
+        return super().forward(nodes) + nodes if self.is_residual else super().forward(nodes)
 
     def extend(self, nodes, new, parents):
         """
@@ -68,7 +80,8 @@ class LabelGCN(HierarchyGCN):
         gate_up = torch.sigmoid(new @ self.gate_weight_up + self.gate_bias_up.mean()).unsqueeze(1)
         gate_down = torch.sigmoid(new @ self.gate_weight_down + self.gate_bias_down.mean()).unsqueeze(1)
         gate_self = torch.sigmoid(new @ self.gate_weight_self).unsqueeze(1)
-        return torch.relu(gate_up * up + gate_down * down + gate_self * new)
+        states = torch.relu(gate_up * up + gate_down * down + gate_self * new)
+        return states + new if self.is_residual else states
 
 
 class LabelMatching(HTCModule):
@@ -90,6 +103,11 @@ class LabelMatching(HTCModule):
             self.label_embeddings = nn.Parameter(embeddings)
         else:
             self.register_buffer("label_embeddings", embeddings)
+        # What was taken off the encoder's vectors and by what they were multiplied, for labels that come later.
+        self.register_buffer("label_shift", torch.empty(label_width))
+        self.register_buffer("label_scale", torch.empty(1))
+        self.register_buffer("label_age", torch.empty(1, dtype=torch.long))
+        self.label_tokens = None
         self.label_layers = nn.ModuleList([LabelGCN(config, label_width) for _ in range(config.num_label_layers)])
         self.text_ffn = self._ffn(text_width)
         self.label_ffn = self._ffn(label_width)
@@ -103,10 +121,53 @@ class LabelMatching(HTCModule):
     @torch.no_grad()
     def init_weights(self, config):
         init.normal_(self.label_embeddings, std=config.initializer_range)
+        init.zeros_(self.label_shift)
+        init.ones_(self.label_scale)
+        init.zeros_(self.label_age)
         for layer in (self.text_ffn[0], self.text_ffn[3], self.label_ffn[0], self.label_ffn[3]):
             # By its inputs, torch's own, bias included: no text and no label begins at the origin, which has no direction.
             init.kaiming_uniform_(layer.weight, a=5**0.5)
             init.uniform_(layer.bias, -(layer.in_features**-0.5), layer.in_features**-0.5)
+        if config.prediction == "dot_product" and self.text_ffn[0].in_features == self.label_ffn[0].in_features:
+            self._start_as_one_map()
+
+    def _start_as_one_map(self):
+        """
+        Both projections start as the same linear map, which keeps distances as far as the joint embedding is wide enough: what the
+        encoder says of texts and labels that no training document brings together is not lost.
+
+        Hidden units come in pairs of opposite sign, `relu(x) - relu(-x) = x`.
+        """
+        joint_dim, width = self.text_ffn[0].weight.shape
+        pairs = (joint_dim + 1) // 2
+        into, out = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in ((pairs, width), (joint_dim, pairs)))
+        nn.init.orthogonal_(into), nn.init.orthogonal_(out)
+        into = torch.stack([into, -into], dim=1).flatten(0, 1)[:joint_dim]
+        out = torch.stack([out, -out], dim=2).flatten(1, 2)[:, :joint_dim]
+        for ffn in (self.text_ffn, self.label_ffn):
+            init.copy_(ffn[0].weight, into), init.copy_(ffn[3].weight, out)
+            init.zeros_(ffn[0].bias), init.zeros_(ffn[3].bias)
+
+    @torch.no_grad()
+    def set_label_embeddings(self, vectors):
+        """
+        Starts the label embeddings; with `prediction="dot_product"` without what all labels have in common, and at a mean length
+        of 1: pretrained vectors of short texts point much the same way, which says nothing of any of them.
+
+        Args:
+            vectors (`torch.Tensor` of shape `(M, E)`): One a node.
+        """
+        if self.config.prediction == "dot_product" and len(vectors) > 1:
+            self.label_shift.copy_(vectors.mean(0))
+            length, before = (torch.linalg.vector_norm(x, dim=-1).mean() for x in (vectors - vectors.mean(0), vectors))
+            # Texts of unknown words only have one vector; what is left of it are rounding errors.
+            self.label_scale.fill_(1 / float(length) if length > 1e-4 * before else 1.0)
+        self.label_embeddings.copy_(self.moved(vectors))
+        self.label_age.zero_()
+
+    def moved(self, vectors):
+        """The encoder's vectors as embeddings: `(vector - label_shift) * label_scale`."""
+        return (vectors.to(self.label_shift) - self.label_shift) * self.label_scale
 
     @torch.no_grad()
     def set_label_statistics(self, statistics):
@@ -117,7 +178,7 @@ class LabelMatching(HTCModule):
 
     def text_semantics(self, features):
         """`Phi_t (B, J)` of `(B, text_width)`."""
-        return self._scaled(self.text_ffn(features))
+        return self.scaled(self.text_ffn(features))
 
     def label_semantics(self):
         """
@@ -138,24 +199,25 @@ class LabelMatching(HTCModule):
         `Phi_l` of labels that have no node.
 
         Args:
-            embeddings (`torch.Tensor` of shape `(K, E)`): Of their texts, made as those of the nodes.
+            embeddings (`torch.Tensor` of shape `(K, E)`): The encoder's vectors of their texts, made as those of the nodes.
             parents (`list[list[int]]`): `K` rows of node ids, empty for labels that stand alone.
 
         Returns:
             `torch.Tensor` of shape `(K, J)`.
         """
-        nodes, new = self.label_embeddings.unsqueeze(0), embeddings.to(self.label_embeddings)
+        nodes, new = self.label_embeddings.unsqueeze(0), self.moved(embeddings).to(self.label_embeddings)
         for layer in self.label_layers:
             nodes, new = layer(nodes), layer.extend(nodes, new, parents)
-        return self._scaled(self.label_ffn(new))
+        return self.scaled(self.label_ffn(new))
 
     def _label_semantics(self):
         nodes = self.label_embeddings.unsqueeze(0)
         for layer in self.label_layers:
             nodes = layer(nodes)
-        return self._scaled(self.label_ffn(nodes[0]))
+        return self.scaled(self.label_ffn(nodes[0]))
 
-    def _scaled(self, semantics):
+    def scaled(self, semantics):
+        """Of length 1 where the config says so."""
         return nn.functional.normalize(semantics, dim=-1) if self.config.normalize_joint else semantics
 
     def _state(self):
@@ -202,26 +264,31 @@ class LabelMatching(HTCModule):
             )
         else:
             if config.lambda_joint:
-                losses["joint"] = joint_embedding_loss(text, labels, *(targets > 0).nonzero(as_tuple=True))
+                gold = (targets > 0).nonzero(as_tuple=True)
+                losses["joint"] = joint_embedding_loss(text, labels, *gold, config.joint_reduction)
             if config.lambda_match:
                 losses["match"] = matching_loss(text, labels, *self.sampler(targets))
         weights = {"joint": config.lambda_joint, "match": config.lambda_match}
         return {name: weights[name] * loss for name, loss in losses.items() if weights[name]}
 
 
-def joint_embedding_loss(text, labels, rows, positives):
+def joint_embedding_loss(text, labels, rows, positives, reduction="sum"):
     """
-    Equation 5: `sum over a document's labels of ||Phi_t - Phi_l||^2`, then the mean over documents.
+    Equation 5: `sum over a document's labels of ||Phi_t - Phi_l||^2`, then the mean over documents (0 for one without labels).
 
     Args:
         text (`torch.Tensor` of shape `(B, J)`): Text semantics.
         labels (`torch.Tensor` of shape `(M, J)`): Label semantics.
         rows, positives (`torch.Tensor` of shape `(P,)`, int64): Documents and their labels, all of them.
+        reduction (`str`, *optional*, defaults to `"sum"`): `"sum"`, or `"mean"` over a document's labels and over the dimensions.
 
     Returns:
         `torch.Tensor`: a scalar.
     """
-    return (text.index_select(0, rows) - labels.index_select(0, positives)).square().sum() / len(text)
+    squares = (text.index_select(0, rows) - labels.index_select(0, positives)).square()
+    if reduction == "sum":
+        return squares.sum() / len(text)
+    return _mean_over_documents(squares.mean(-1), rows, len(text))
 
 
 def matching_loss(text, labels, rows, positives, pairs, negatives, margins):

@@ -4,7 +4,10 @@ Legend: `K` texts, `T` tokens, `E` size of an embedding.
 """
 
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
+
+from .text_encoders import pool, text_vector_size
 
 
 logger = logging.get_logger(__name__)
@@ -12,53 +15,74 @@ logger = logging.get_logger(__name__)
 
 def label_embedding_size(model, source):
     """`E` of [`embed_label_texts`], without making any."""
-    return model.get_input_embeddings().embedding_dim if source == "words" else model.config.text_config.hidden_size
+    if source == "words":
+        return model.get_input_embeddings().embedding_dim
+    return text_vector_size(model.config) if source == "text" else model.config.text_config.hidden_size
+
+
+def tokenize_label_texts(model, tokenizer, texts, source):
+    """
+    Token ids of texts, cut at what the encoder takes.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: ids and mask `(K, T)`, padded right, on the CPU.
+    """
+    limit = model.config.max_text_length
+    rows = tokenizer(
+        list(texts), truncation=limit is not None, max_length=limit, add_special_tokens=source != "words",
+        return_attention_mask=False, return_token_type_ids=False,
+    )["input_ids"]  # fmt: skip
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).long()
+    ids = torch.full(mask.shape, tokenizer.pad_token_id or 0)
+    ids[mask > 0] = torch.tensor([token for row in rows for token in row], dtype=torch.long)
+    empty = (lengths == 0).nonzero().flatten().tolist()
+    if empty:
+        logger.warning(f"{len(empty)} label texts have no token and get zeros, the first is {texts[empty[0]]!r}.")
+    return ids, mask
 
 
 @torch.no_grad()
-def embed_label_texts(model, tokenizer, texts, source, batch_size=64):
+def embed_label_tokens(model, ids, mask, source, batch_size=64):
     """
     One vector a text.
 
     Args:
         model ([`HTCPreTrainedModel`]): Its text encoder makes them, without dropout.
-        tokenizer (`PreTrainedTokenizer`): The encoder's.
-        texts (`list[str]`): `K` texts; longer ones than the encoder takes are cut.
-        source (`str`): `"words"`: the mean of the word embeddings, special tokens left out; `"encoder"`: the mean of the
-            encoder's last states, special tokens included.
+        ids, mask (`torch.Tensor` of shape `(K, T)`): From [`tokenize_label_texts`].
+        source (`str`): `"words"`: the mean of the word embeddings, special tokens left out; `"tokens"`: the mean of the
+            encoder's last states, special tokens included; `"text"`: the vector of a text, as the model pools it.
         batch_size (`int`, *optional*, defaults to 64): Texts at a time.
 
     Returns:
         `torch.Tensor` of shape `(K, E)`, float32, on the model's device; zero for a text without a token.
     """
-    limit, rows = model.config.max_text_length, sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-    result = torch.zeros(len(texts), label_embedding_size(model, source), device=model.device)
-    was_training = model.training
+    device = model.device
+    lengths = mask.sum(1)
+    result = torch.zeros(len(ids), label_embedding_size(model, source), device=device)
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        for start in range(0, len(rows), batch_size):
-            chosen = rows[start : start + batch_size]
-            batch = tokenizer(
-                [texts[i] for i in chosen], truncation=limit is not None, max_length=limit, padding=True, return_tensors="pt",
-                add_special_tokens=source == "encoder", return_token_type_ids=False,
-            ).to(model.device)  # fmt: skip
-            mask = batch["attention_mask"]
-            if not mask.shape[1]:
-                continue
+        for rows in lengths.argsort(descending=True).split(batch_size):
+            rows = rows[lengths[rows] > 0]
+            if not len(rows):
+                break
+            longest = int(lengths[rows].max())
+            tokens, real = ids[rows, :longest].to(device), mask[rows, :longest].to(device)
             if source == "words":
-                states = model.get_input_embeddings()(batch["input_ids"].long())
+                outputs = BaseModelOutput(model.get_input_embeddings()(tokens))
             else:
-                outputs, mask = model.encode_tokens(batch["input_ids"], mask)
-                states = outputs.last_hidden_state
-            weights = mask.unsqueeze(-1).float()
-            means = (states.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
-            result[torch.tensor(chosen, device=result.device)] = means
+                outputs, real = model.encode_tokens(tokens, real)
+            result[rows.to(device)] = pool(outputs, real, model.config.pooling if source == "text" else "mean").float()
     finally:
-        model.train(was_training)
-    empty = [texts[i] for i in (result == 0).all(1).nonzero().flatten().tolist()]
-    if empty:
-        logger.warning(f"{len(empty)} label texts have no token and an embedding of zeros, the first is {empty[0]!r}.")
+        for module, training in modes:
+            module.training = training
     return result
+
+
+def embed_label_texts(model, tokenizer, texts, source, batch_size=64):
+    """[`embed_label_tokens`] of texts."""
+    return embed_label_tokens(model, *tokenize_label_texts(model, tokenizer, texts, source), source, batch_size)
 
 
 def hierarchy_texts(hierarchy, kind="texts"):

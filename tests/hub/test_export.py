@@ -34,7 +34,7 @@ from hf_htc.training.lora import add_lora  # noqa: E402
 
 TEXTS = [*make_texts(9), "the ball of a match " * 9]  # one that is cut
 CASES = [("flat", "dag", "bert"), ("hiagm", "tree", "bert"), ("flat", "tree", "gpt2"), ("hiagm", "dag", "gpt2")]
-CASES += [("hiagm, LA", "dag", "bert"), ("hiagm, TreeLSTM", "dag", "bert")]
+CASES += [("hiagm, LA", "dag", "bert"), ("hiagm, TreeLSTM", "dag", "bert"), ("himatch, dot product", "dag", "bert")]
 
 
 def make_vivid_model(method, kind, encoder, **options):

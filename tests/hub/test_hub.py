@@ -22,7 +22,7 @@ from hf_htc.hub import model_card, push, save
 from hf_htc.training.lora import add_lora
 
 
-METHODS = ("flat", "hiagm")
+METHODS = ("flat", "hiagm", "himatch")
 RUN = {
     "command": "hf-htc train --method hiagm",
     "dataset": {"name": "me/some-data", "documents": {"train": 40, "test": 20}},
@@ -53,7 +53,7 @@ def saved(request, tmp_path_factory, encoder_folder):
     """(model, folder): trained from a local encoder, saved with a run and a name of its own."""
     tree = make_tree()
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
-    options = {"node_dim": 6} if request.param == "hiagm" else {}
+    options = {} if request.param == "flat" else {"node_dim": 6}
     model = hf_htc.model_class(request.param).from_text_encoder(
         encoder_folder, hierarchy=tree, tokenizer=tokenizer, train_labels=make_label_sets(tree, 40), **options
     )

@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_dag, make_model, make_texts, make_tokenizer, make_tree
 
 
-METHODS = ["flat", "hiagm"]
+METHODS = ["flat", "hiagm", "himatch"]
 
 
 def logits_of(model, tokenizer, text):

@@ -17,7 +17,7 @@ import hf_htc
 
 METHODS = ["flat", "hiagm", "himatch"]
 # Nested code of our own and both variants: what a folder must bring beside the method's two files.
-NESTED = ["hiagm, TextRCNN", "hiagm, LA, TextRCNN", "hiagm, TreeLSTM"]
+NESTED = ["hiagm, TextRCNN", "hiagm, LA, TextRCNN", "hiagm, TreeLSTM", "himatch, TextRCNN", "himatch, dot product"]
 MODELS = Path(hf_htc.__file__).parent / "models"
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "checkpoints"
 

@@ -21,7 +21,7 @@ from hf_htc.training import build_trainer
 
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
-MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN"]
+MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -31,6 +31,8 @@ NAMED = {
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
     "hiagm, TreeLSTM": ("BertEmbeddings", "BertLayer", "TreeLSTMPass"), "hiagm, TextRCNN": (None, "HierarchyGCN"),
     "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
+    "himatch": ("BertEmbeddings", "BertLayer", "HierarchyGCN", "LabelGCN"),
+    "himatch, TextRCNN": (None, "HierarchyGCN", "LabelGCN"), "himatch, dot product": ("BertEmbeddings", "BertLayer", "LabelGCN"),
 }  # fmt: skip
 
 
@@ -116,7 +118,7 @@ def fsdp(monkeypatch):
     return lambda: monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
 
 
-@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm"])
+@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm", "himatch"])
 def test_only_layers_that_the_model_has_are_named(name, fsdp):
     encoder = name if name in ENCODERS else None
     model = make_model("flat" if encoder else name, make_tree(), encoder, statistics=False)

@@ -18,7 +18,10 @@ def make_dataset(num_documents=48, seed=0, hierarchy=None):
 
 
 def without_dropout(model):
+    """Nothing random in training: neither dropout nor drawn labels."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if hasattr(module, "is_random"):
+            module.is_random = False
     return model
