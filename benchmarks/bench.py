@@ -34,6 +34,7 @@ VARIANTS = {
         Variant("hiagm", "hiagm"),
         Variant("hiagm-la", "hiagm", {"variant": "la"}),
         Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
+        Variant("himatch", "himatch"),
         Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
         Variant("hisr", "hisr"),
         Variant("hitin", "hitin"),

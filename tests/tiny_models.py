@@ -77,6 +77,8 @@ VARIANTS = {
     "flat, TextRCNN": ("flat", "htc_textrcnn", {}),
     "hiagm, TextRCNN": ("hiagm", "htc_textrcnn", {}),
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
+    "himatch, TextRCNN": ("himatch", "htc_textrcnn", {}),
+    "himatch, dot product": ("himatch", "bert", {"prediction": "dot_product", "joint_dim": "auto"}),
     "hisr, TextRCNN": ("hisr", "htc_textrcnn", {}),
     "flat, coherent": ("flat", "bert", {"coherence": "training"}),
     "hitin, TextRCNN": ("hitin", "htc_textrcnn", {}),
@@ -87,7 +89,13 @@ VARIANTS = {
 }
 
 
-_NARROW = {"hiagm": {"node_dim": 6}, "hisr": {"node_dim": 6}, "hitin": {"hidden_dim": 8}, "himtl": {"node_dim": 6}}
+_NARROW = {
+    "hiagm": {"node_dim": 6},
+    "himatch": {"node_dim": 6, "joint_dim": 12},
+    "hitin": {"hidden_dim": 8},
+    "himtl": {"node_dim": 6},
+    "hisr": {"node_dim": 6},
+}
 
 
 def split_variant(name):

@@ -12,6 +12,16 @@ METHODS = {
   year = {2020}
 }""",
     ),
+    "htc_himatch": (
+        "HiMatch",
+        """@inproceedings{chen-etal-2021-hierarchy,
+  title = {Hierarchy-aware Label Semantics Matching Network for Hierarchical Text Classification},
+  author = {Chen, Haibin and Ma, Qianli and Lin, Zhenxi and Yan, Jiangyue},
+  booktitle = {Proceedings of the 59th Annual Meeting of the Association for Computational Linguistics and the 11th
+               International Joint Conference on Natural Language Processing},
+  year = {2021}
+}""",
+    ),
     "htc_hisr": (
         "HiSR",
         """@inproceedings{zhou-etal-2025-novel,

@@ -83,9 +83,12 @@ class TextPropagation(HiAGMClassifier):
         # By its inputs, torch's own, as the authors have it: a text encoder that begins at random hears little through less.
         init.kaiming_uniform_(self.transformation.weight, a=5**0.5)
 
-    def forward(self, text):  # (B, H)
+    def propagate(self, text):  # (B, H)
         nodes = self.transformation_dropout(self.transformation(text)).view(-1, self.num_nodes, self.node_dim)  # (B, M, D)
-        return self.classify(self.encode_structure(nodes))
+        return self.encode_structure(nodes)
+
+    def forward(self, text):
+        return self.classify(self.propagate(text))
 
 
 class LabelAttention(HiAGMClassifier):

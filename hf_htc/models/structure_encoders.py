@@ -76,11 +76,12 @@ class HierarchyGCN(HTCModule):
 
     Args:
         config ([`HiAGMConfig`]): `node_dim`, `structure_dropout`, `prior`, `train_edge_weights` and the hierarchy.
+        node_dim (`int`, *optional*): Width of a node's state; defaults to the config's.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, node_dim=None):
         super().__init__()
-        num_nodes, dim = config.num_hierarchy_nodes(), config.node_dim
+        num_nodes, dim = config.num_hierarchy_nodes(), node_dim or config.node_dim
         num_edges = 0 if config.hierarchy is None else sum(len(row) for row in config.hierarchy["parents"])
         for direction in ("up", "down"):
             setattr(
@@ -105,7 +106,7 @@ class HierarchyGCN(HTCModule):
         init.ones_(self.weight_up)
         init.copy_(self.weight_down, edge_prior(None, hierarchy, config.prior))
         # Xavier for a (D, 1) matrix, as the authors have it; biases start at zero (theirs is partly uninitialised memory).
-        bound = (6 / (config.node_dim + 1)) ** 0.5
+        bound = (6 / (len(self.gate_weight_self) + 1)) ** 0.5
         for gate in (self.gate_weight_up, self.gate_weight_down, self.gate_weight_self):
             init.uniform_(gate, -bound, bound)
         for bias in (self.bias_up, self.bias_down, self.gate_bias_up, self.gate_bias_down):

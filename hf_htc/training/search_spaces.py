@@ -67,6 +67,22 @@ SPACES = {
         "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
         "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
     },
+    # HiMatch tries gamma 0.02, 0.2, 2 and alpha, beta 0.01, 0.5, 1 (its Table 6); both weights are 1, the joint embedding has 200
+    # dimensions. The rest is HiAGM's.
+    "himatch": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "node_dim": {"type": "categorical", "choices": [100, 200, 300]},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
+        "joint_dim": {"type": "categorical", "choices": [100, 200, 400]},
+        "joint_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
+        "lambda_joint": {"type": "log_uniform", "low": 0.01, "high": 10.0},
+        "lambda_match": {"type": "log_uniform", "low": 0.01, "high": 10.0},
+        "gamma": {"type": "log_uniform", "low": 0.02, "high": 2.0},
+        "alpha": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
+        "beta": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
+    },
     # HiTIN reports heights of the coding tree with 2 as the best; its settings have widths of 512 and 768, dropout 0.1 and 0.5 on
     # the projected text and 0.5 on the readout, and four poolings of which sum is used.
     "hitin": {

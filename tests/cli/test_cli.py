@@ -11,8 +11,7 @@ import yaml
 from tiny_models import make_encoder_config, make_label_sets, make_texts, make_tokenizer, make_tree
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-import hf_htc
-from hf_htc import load_htc_dataset
+from hf_htc import METHODS, load_htc_dataset
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
 from hf_htc.cli.train import last_checkpoint, public_arguments
@@ -308,7 +307,7 @@ class TestTrainErrors:
 
     def test_unknown_method(self, work, capsys, tmp_path):
         error = fails(capsys, train_options(work, tmp_path / "out", "--method", "hiagn"))
-        assert error == f"hf-htc train: There is no method 'hiagn'; the methods are {', '.join(hf_htc.METHODS)}."
+        assert error == f"hf-htc train: There is no method 'hiagn'; the methods are {', '.join(METHODS)}."
 
     @pytest.mark.parametrize(
         "options, message",

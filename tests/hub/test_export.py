@@ -37,6 +37,7 @@ CASES = [("flat", "dag", "bert"), ("hiagm", "tree", "bert"), ("flat", "tree", "g
 CASES += [
     ("hiagm, LA", "dag", "bert"),
     ("hiagm, TreeLSTM", "dag", "bert"),
+    ("himatch, dot product", "dag", "bert"),
     ("hitin", "dag", "bert"),
     ("hitin, K=3, max", "tree", "bert"),
     ("himtl", "dag", "bert"),

@@ -22,7 +22,7 @@ from hf_htc.training import build_trainer
 
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
-MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "hitin", "himtl, mask"]
+MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -33,6 +33,8 @@ NAMED = {
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
     "hiagm, TreeLSTM": ("BertEmbeddings", "BertLayer", "TreeLSTMPass"), "hiagm, TextRCNN": (None, "HierarchyGCN"),
     "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
+    "himatch": ("BertEmbeddings", "BertLayer", "HierarchyGCN", "LabelGCN"),
+    "himatch, TextRCNN": (None, "HierarchyGCN", "LabelGCN"), "himatch, dot product": ("BertEmbeddings", "BertLayer", "LabelGCN"),
     "flat, coherent": ("BertEmbeddings", "BertLayer"),
     "hisr": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hisr, TextRCNN": (None, "HierarchyGCN"),
     "hitin": ("BertEmbeddings", "BertLayer", "TreeIsomorphismNetwork"), "hitin, TextRCNN": (None, "TreeIsomorphismNetwork"),
