@@ -102,6 +102,7 @@ class HiMTLConfig(HTCConfig):
                 setattr(self, key, value)
         if self.bce_mean == "auto":
             self.bce_mean = "all" if self.output == "masking" else "branch"
+        self.validate_hierarchy()
         if self.base == "hiagm":
             self._resolve_hiagm()
         if self.base == "hitin":

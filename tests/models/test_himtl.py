@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from branch_models import NYT, RCV1, WOS, awkward, count, make_classifier, make_config, stars
 from huggingface_hub.errors import StrictDataclassError
 from tiny_models import (
     ids_tensor,
@@ -18,13 +19,12 @@ from tiny_models import (
     make_tree,
 )
 
-from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, HiTINConfig, LabelHierarchy
+from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, LabelHierarchy
 from hf_htc.models.branches import BranchCombination, Branches
 from hf_htc.models.labels import label_log_odds, label_statistics
-from hf_htc.models.losses import multi_label_bce, recursive_regularization
+from hf_htc.models.losses import multi_label_bce
 from hf_htc.models.modeling_hiagm import TextPropagation
 from hf_htc.models.modeling_himtl import HiMTLClassifier
-from hf_htc.models.modeling_hitin import HiTINClassifier
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -32,25 +32,6 @@ TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 # The 9 labels of the fixture; X lies in the branches of B and of C.
 EDGES = [("Root", "A"), ("Root", "B"), ("Root", "C"), ("A", "A1"), ("A", "A2"), ("B", "B1"), ("B", "B2"), ("B", "X"),
          ("C", "X"), ("C", "C1")]  # fmt: skip
-
-
-def make_config(hierarchy, hidden_size=16, **options):
-    text_config = make_encoder_config(hidden_size=hidden_size, num_attention_heads=1)
-    return HiMTLConfig(text_config=text_config, hierarchy=hierarchy, **options)
-
-
-def make_classifier(hierarchy, **options):
-    """A classifier in float64 of which every parameter is random, and its config."""
-    config = make_config(hierarchy, **options)
-    classifier = HiMTLClassifier(config).double().eval()
-    generator = torch.Generator().manual_seed(0)
-    for module in classifier.modules():
-        if hasattr(module, "init_weights"):
-            module.init_weights(config)
-    with torch.no_grad():
-        for parameter in classifier.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2)
-    return classifier, config
 
 
 def fixture():
@@ -131,12 +112,6 @@ def test_loss_over_branches(over, reading):
 
 
 # ---------------------------------------------------------------------------------------------- branches
-
-
-def awkward():
-    """Branches that overlap, of one node, without a label, with structure-only nodes at the top, in between and at the end."""
-    parents = [[5], [5, 6], [1], [], [1, 0], [], [], [6], [], [8], [3]]
-    return LabelHierarchy([f"n{i}" for i in range(11)], parents, num_labels=5)
 
 
 @pytest.mark.parametrize("hierarchy", [make_tree(), make_dag(), awkward(), LabelHierarchy(["one"], [[]])])
@@ -323,131 +298,6 @@ def test_masked_outputs_are_seen_by_the_regularization_alone():
     assert all((weight.grad != 0).all() for weight in readout.out_weights)
 
 
-# ---------------------------------------------------------------------------------------------- a HiTIN head a branch
-
-
-def hitin_heads(classifier, config):
-    """An ordinary HiTIN classifier on each branch's own hierarchy, with the classifier's weights, in the order of branches; with
-    (head, nodes, label copies) the pairs (our tensor or its part, theirs)."""
-    hierarchy, branches, trees = config.get_hierarchy(), config.get_branches(), classifier.branch_heads
-    names = ("tree_depth", "hidden_dim", "num_mlp_layers", "tree_pooling", "label_map")
-    heads, dim = [], config.hidden_dim
-    first = trees.layers[0]
-    members = [row.tolist() for row, _ in branches.groups()]
-    for number in range(branches.num_branches):
-        copies = np.flatnonzero(branches.branch == number)
-        nodes = branches.nodes[copies].tolist()
-        own = sum(node < hierarchy.num_labels for node in nodes)
-        parents = [[nodes.index(p) for p in hierarchy.parents[node] if p in nodes] for node in nodes]
-        sub = LabelHierarchy([hierarchy.names[node] for node in nodes], parents, own)
-        sub_config = HiTINConfig(
-            text_config=config.text_config, hierarchy=sub, transformation_dropout=0.0, readout_dropout=0.0,
-            **{name: getattr(config, name) for name in names},
-        )  # fmt: skip
-        assert sub_config.coding_tree == config.coding_trees[number]
-        head = HiTINClassifier(sub_config).double()
-        for module in head.modules():
-            if hasattr(module, "init_weights"):
-                module.init_weights(sub_config)
-        place = first.order.tolist().index(number)
-        leaves = slice(first.starts[number], first.starts[number] + len(nodes))
-        group = next(i for i, row in enumerate(members) if number in row)
-        pairs = [
-            (trees.projection.weight, slice(place * dim, place * dim + dim), head.projection.weight),
-            (trees.projection.bias, slice(place * dim, place * dim + dim), head.projection.bias),
-            (trees.map_bias, leaves, head.map_bias),
-        ]
-        if config.label_map == "dense":
-            sizes = [size for _, size in first.groups]
-            inside = place - sum(count for count, size in first.groups if size < len(nodes))
-            pairs.append((trees.map_weights[sizes.index(len(nodes))], inside, head.map_weight))
-        else:
-            pairs.append((trees.map_weights[0], leaves, head.map_weight))
-        for layer, mlp, theirs in zip(trees.layers[1:], trees.mlps, head.network.layers):
-            place = layer.order.tolist().index(number)
-            for weight, bias, linear in zip(mlp.weights, mlp.biases, theirs.linears):
-                pairs += [(weight, place, linear.weight), (bias, place, linear.bias)]
-            for norm, other in zip(mlp.norms, theirs.norms):
-                pairs += [(norm.weight, place, other.weight), (norm.bias, place, other.bias)]
-                pairs += [(norm.running_mean, place, other.running_mean), (norm.running_var, place, other.running_var)]
-        weight = trees.readout.out_weights[group]
-        if config.output == "masking":
-            head.out_weight = torch.nn.Parameter(torch.empty(weight.shape[1:], dtype=torch.float64))
-            head.out_bias = torch.nn.Parameter(torch.zeros(hierarchy.num_labels, dtype=torch.float64))
-        pairs.append((weight, members[group].index(number), head.out_weight))
-        where = torch.tensor(nodes[:own] if config.output == "masking" else range(own))
-        with torch.no_grad():
-            head.out_bias[where] = classifier.out_bias[copies[:own]]
-            for whole, part, other in pairs:
-                other.copy_(whole[part])
-        heads.append((head, nodes[:own], where, pairs))
-    return heads
-
-
-@pytest.mark.parametrize("options", [
-    {},
-    {"tree_depth": 3, "tree_pooling": "max", "label_map": "diagonal", "combine": "mean"},
-    {"tree_pooling": "mean", "num_mlp_layers": 1, "bce_mean": "all"},
-    {"tree_pooling": "root", "num_mlp_layers": 3, "tree_depth": 3},
-    {"tree_pooling": "max", "output": "masking"},
-], ids=str)  # fmt: skip
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
-@pytest.mark.parametrize("hierarchy", [make_tree(), make_dag(), awkward()], ids=["tree", "dag", "awkward"])
-def test_one_hitin_head_a_branch_gives_the_same(hierarchy, training, options):
-    # A probability that drops nothing, but takes the way of the dense map that dropout takes.
-    dropout = 1e-15 if training and "label_map" not in options else 0.0
-    classifier, config = make_classifier(
-        hierarchy, base="hitin", hidden_dim=3, transformation_dropout=dropout, readout_dropout=0.0, **options
-    )
-    trees = classifier.branch_heads
-    generator = torch.Generator().manual_seed(2)
-    for name, buffer in trees.named_buffers():
-        if "running" in name:
-            buffer.copy_(torch.rand(buffer.shape, generator=generator, dtype=torch.float64) + 0.5)
-    heads = hitin_heads(classifier, config)
-    text = torch.randn(5, 16, dtype=torch.float64, generator=generator).requires_grad_()
-    logits = classifier.train(training)(text)
-    outputs = [head.train(training)(text) for head, _, _, _ in heads]
-    branches = config.get_branches()
-    expected = torch.empty_like(logits)
-    for number, ((_, _, where, _), output) in enumerate(zip(heads, outputs)):
-        copies = torch.tensor(np.flatnonzero(branches.branch[: logits.shape[1]] == number))
-        expected = expected.index_copy(1, copies, output.index_select(1, where))
-    torch.testing.assert_close(logits, expected, **TOLERANCE)
-
-    edges = torch.tensor(hierarchy.edges)
-    edges = edges[(edges < hierarchy.num_labels).all(1)]
-    theirs = 0
-    for head, own, _, _ in heads:
-        rows = list(range(hierarchy.num_labels)) if config.output == "masking" else own
-        local = [[rows.index(p), rows.index(c)] for p, c in edges.tolist() if p in rows and c in rows]
-        theirs = theirs + recursive_regularization(head.out_weight, torch.tensor(local, dtype=torch.long).view(-1, 2))
-    torch.testing.assert_close(classifier.branch_heads.recursive_regularization(), theirs, **TOLERANCE)
-
-    cotangent = torch.randn(logits.shape, dtype=torch.float64, generator=generator)
-    (gradient,) = torch.autograd.grad((logits * cotangent).sum() + trees.recursive_regularization(), text, retain_graph=True)
-    ((logits * cotangent).sum() + trees.recursive_regularization()).backward()
-    found, text.grad = text.grad, None
-    ((expected * cotangent).sum() + theirs).backward()
-    torch.testing.assert_close(found, text.grad, rtol=1e-8, atol=1e-10)
-    assert torch.equal(found, gradient)
-    for _, _, _, pairs in heads:
-        for whole, part, other in pairs:
-            torch.testing.assert_close(whole[part], other, **TOLERANCE)  # the running statistics have changed alike
-            if isinstance(whole, torch.nn.Parameter):
-                torch.testing.assert_close(whole.grad[part], other.grad, rtol=1e-8, atol=1e-10)
-
-
-def test_a_batch_of_one_leaves_the_running_statistics_alone():
-    classifier, _ = make_classifier(make_tree(), base="hitin", hidden_dim=3)
-    norm = classifier.branch_heads.mlps[0].norms[0]
-    before = norm.running_mean.clone()
-    classifier.train()(torch.randn(1, 16, dtype=torch.float64))
-    assert torch.equal(norm.running_mean, before)
-    classifier(torch.randn(2, 16, dtype=torch.float64))
-    assert not torch.equal(norm.running_mean, before)
-
-
 # ---------------------------------------------------------------------------------------------- priors
 
 
@@ -533,22 +383,6 @@ def test_auto_choices():
     assert large.node_dim == 8 and number * 8 * 768 <= 200_000_000
 
 
-def test_auto_choices_of_hitin():
-    small = make_config(make_tree(), base="hitin")
-    assert (small.hidden_dim, small.label_map, small.tree_pooling, small.tree_depth) == (16, "dense", "sum", 2)
-    assert small.node_dim is None and small.readout_dropout == 0.5 and small.transformation_dropout == 0.1
-    many = stars([8] * 589)
-    large = make_config(many, hidden_size=768, base="hitin")
-    assert (large.hidden_dim, large.label_map, large.tree_pooling) == (64, "diagonal", "mean")
-    assert [len(tree) for tree in large.coding_trees] == [2] * 589
-    with torch.device("meta"):
-        assert 20_000_000 < count(HiMTLClassifier(large)) < 51_000_000
-    with pytest.raises(StrictDataclassError, match="589 branches would have .* parameters; use `output='projection'`"):
-        make_config(many, base="hitin", output="masking", hidden_dim=768)
-    with pytest.raises(StrictDataclassError, match="`label_map='dense'` would have 2,500,000,000 parameters in 1 branches"):
-        make_config(stars([50_000]), base="hitin", label_map="dense", tree_pooling="root", hidden_dim=1, coding_trees=[])
-
-
 def test_branches_without_a_label_count_for_nothing():
     hierarchy = LabelHierarchy(["a", "b", "x", "y"], [[], [0], [], [2]], num_labels=2)
     with_it, without = make_config(hierarchy), make_config(LabelHierarchy(["a", "b"], [[], [0]]))
@@ -624,22 +458,6 @@ def test_dropout_places():
         assert spread(**{place: 0.5}).std(0).min() > 0
 
 
-def test_dropout_places_of_hitin():
-    def spread(**options):
-        model = make_model("himtl, HiTIN", make_tree(), **{"transformation_dropout": 0.0, "readout_dropout": 0.0, **options})
-        for module in model.classifier.modules():
-            module.training = isinstance(module, torch.nn.Dropout)
-        model.classifier.branch_heads.training = True
-        torch.manual_seed(0)
-        with torch.no_grad():
-            return torch.stack([model(**make_batch()).logits for _ in range(10)])
-
-    assert spread().std(0).max() < 1e-6
-    for options in ({"transformation_dropout": 0.5}, {"transformation_dropout": 0.5, "label_map": "diagonal"},
-                    {"readout_dropout": 0.5}):  # fmt: skip
-        assert spread(**options).std(0).min() > 0
-
-
 def test_frozen_edge_weights_and_stacked_layers():
     frozen = make_model("himtl", make_tree(), train_edge_weights=False, num_structure_layers=2)
     layers = frozen.classifier.branch_heads.structure_encoder
@@ -665,21 +483,6 @@ def test_regularization_enters_the_loss():
 # ---------------------------------------------------------------------------------------------- sizes (Eq. 4)
 
 
-def stars(sizes):
-    """A branch of each size."""
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    parents = [[] if i == 0 else [start] for start, size in zip(starts, sizes) for i in range(size)]
-    return LabelHierarchy([f"n{i}" for i in range(sum(sizes))], parents)
-
-
-# Labels in each branch of RCV1, WOS and NYT: all that the numbers of parameters hang on.
-RCV1, WOS, NYT = (34, 26, 33, 10), (18, 54, 12, 17, 10, 10, 20), (62, 7, 23, 74)
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 @pytest.mark.parametrize(("sizes", "hiagm", "himtl"), [(RCV1, 27.03, 24.74), (WOS, 38.62, 33.91), (NYT, 46.72, 41.39)])
 def test_parameters_of_the_papers_hierarchies(sizes, hiagm, himtl):
     """Millions of parameters behind BERT, counted as in the authors' modules, whose edges are dense matrices."""
@@ -694,19 +497,6 @@ def test_parameters_of_the_papers_hierarchies(sizes, hiagm, himtl):
     dense = [2 * sum(n * n for n in rows) - 2 * len(hierarchy.edges) for rows in ([sum(sizes)], sizes)]
     assert round((count(whole) + dense[0]) / 1e6, 2) == hiagm
     assert round((count(split) + dense[1]) / 1e6, 2) == himtl
-
-
-@pytest.mark.parametrize(("sizes", "hitin", "himtl"), [(RCV1, 3.21, 12.08), (WOS, 3.30, 21.04), (NYT, 3.37, 12.23)])
-def test_hitin_grows_with_the_branches(sizes, hitin, himtl):
-    """Its networks do not depend on the number of labels, so that Eq. 4 does not hold; our K + 1 biases are one."""
-    hierarchy, text_config = stars(sizes), make_encoder_config(hidden_size=768, num_attention_heads=12)
-    with torch.device("meta"):
-        whole = HiTINClassifier(HiTINConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls"))
-        config = HiMTLConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls", base="hitin")
-        split = HiMTLClassifier(config)
-    assert (config.hidden_dim, config.tree_depth, config.label_map, config.tree_pooling) == (768, 2, "dense", "sum")
-    assert round((count(whole) + 2 * sum(sizes)) / 1e6, 2) == hitin
-    assert round((count(split) + 2 * sum(sizes)) / 1e6, 2) == himtl
 
 
 @pytest.mark.parametrize("kind", ["tree", "dag"])
