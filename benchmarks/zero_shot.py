@@ -2,12 +2,12 @@
 
     python benchmarks/zero_shot.py EURLEX57K_FOLDER --text_encoder ENCODER --epochs 2 --bf16
 
-The folder holds `train.parquet`, `validation.parquet`, `test.parquet` (`text`, `labels`: concept names) and `taxonomy.tsv`; the labels
-are the concepts that any document has (4,271), their other ancestors are structure-only nodes. Recall@5 and nDCG@5 are means over
-documents, overall and for three groups of labels by the documents they have in the whole training split, however much of it is
-trained on: frequent (more than 50), few (1 to 50), zero. A group's documents are those with a label of the group, and only such labels
-count as right. They are ranked twice: among the labels of their group, as Chalkidis et al. (2019) and Lu et al. (2020) do, and
-among all labels. Beside each stands what a random order gives.
+The folder holds `train.parquet`, `validation.parquet`, `test.parquet` (`text`, `labels`: concept names) and `taxonomy.tsv`; the
+labels are the concepts that any document has (4,271), their other ancestors are structure-only nodes. Recall@5 and nDCG@5 are
+means over documents, overall and for three groups of labels by the documents they have in the whole training split, however much
+of it is trained on: frequent (more than 50), few (1 to 50), zero. A group's documents are those with a label of the group, and
+only such labels count as right. They are ranked twice: among the labels of their group, as Chalkidis et al. (2019) and Lu et al.
+(2020) do, and among all labels. Beside each stands what a random order gives.
 
 Settings are chosen with `--splits validation`.
 """

@@ -21,8 +21,8 @@ class HiMatchConfig(HiAGMConfig):
         prediction (`str`, *optional*, defaults to `"classifier"`): `"classifier"`: HiAGM-TP predicts, matching helps in training
             only. `"dot_product"`, the paper's form for EURLEX57K: labels are scored by the product of text and label semantics,
             also those that never occur in training; without text propagation.
-        joint_dim (`int` or `"auto"`, *optional*, defaults to `"auto"`): Width of the joint embedding. `"auto"`: the paper's 200, with
-            `prediction="dot_product"` twice the width of the text vector, so that the projections can start without loss.
+        joint_dim (`int` or `"auto"`, *optional*, defaults to `"auto"`): Width of the joint embedding. `"auto"`: the paper's 200,
+            with `prediction="dot_product"` twice the encoder's hidden size, so that the projections can start without loss.
         joint_dropout (`float`, *optional*): Dropout between the two layers that lead into it. Defaults to 0.5, with
             `prediction="dot_product"` to 0.1.
         normalize_joint (`bool`, *optional*): Text and label semantics get length 1, as in the authors' settings with BERT.
@@ -31,8 +31,8 @@ class HiMatchConfig(HiAGMConfig):
             `"flatten"`, all of them, as in the paper (`M * node_dim * joint_dim` parameters); `"pooled"`, their weighted sum over
             the nodes (`M * node_dim` parameters); `"auto"` does as `classifier`.
         label_source (`str`, *optional*, defaults to `"auto"`): What a label's embedding starts from: `"words"`, the mean of the
-            encoder's word embeddings of its text, as in the paper; `"tokens"`, the mean of the encoder's last states; `"text"`, what
-            the model reads of a text, with its own pooling. `"auto"`: `"words"`, with `prediction="dot_product"` `"text"`.
+            encoder's word embeddings of its text, as in the paper; `"tokens"`, the mean of the encoder's last states; `"text"`,
+            the vector of a text, with the model's own pooling. `"auto"`: `"words"`, with `prediction="dot_product"` `"text"`.
         label_text (`str`, *optional*, defaults to `"texts"`): Which text of a label that is: `"texts"`, its words, or
             `"descriptions"`, its description in the hierarchy (its words where it has none).
         num_label_layers (`int`, *optional*, defaults to 1): GCN layers over the label embeddings; 0 leaves the hierarchy out.
@@ -40,13 +40,13 @@ class HiMatchConfig(HiAGMConfig):
             `prediction="dot_product"` to `True`: its ReLU cuts off half of what the encoder says of a label.
         train_label_embeddings (`bool`, *optional*): The label embeddings are trained further. Defaults to `True`, with
             `prediction="dot_product"` to `False`: labels without training documents would stay behind.
-        label_refresh_steps (`int`, *optional*): After how many training steps (forward passes) label embeddings that are not trained
-            are made anew by the encoder, so that they, and those of labels that come later, are of the encoder as it is. 0:
-            never. Defaults to 50 where they are not trained, as in the authors' code, else to 0.
+        label_refresh_steps (`int`, *optional*): After how many training steps (forward passes) label embeddings that are not
+            trained are made anew by the encoder, so that they, and those of labels that come later, are of the encoder as it is.
+            0: never. Defaults to 50 where they are not trained, as in the authors' code, else to 0.
         lambda_joint (`float`, *optional*, defaults to 1.0): Weight of the joint embedding loss.
         joint_reduction (`str`, *optional*, defaults to `"mean"`): Of that loss over a document's labels and the dimensions of the
-            joint embedding: `"mean"`, the "mean squared loss" of the paper's text and of the authors' code, or `"sum"`, as equation
-            5 is printed, beside which a binary cross-entropy that is a mean over all labels learns nothing for long.
+            joint embedding: `"mean"`, the "mean squared loss" of the paper's text and of the authors' code, or `"sum"`, as
+            equation 5 is printed, beside which a binary cross-entropy that is a mean over all labels learns nothing for long.
         lambda_match (`float`, *optional*, defaults to 1.0): Weight of the matching loss.
         matching (`str`, *optional*, defaults to `"paper"`): `"paper"`: equations 5 to 7; `"released"`: the authors' code, see
             [`~label_matching.released_losses`].
@@ -145,8 +145,8 @@ class HiMatchConfig(HiAGMConfig):
             raise ValueError(f"`gamma` is {self.gamma!r}; it is a number of at least 0, or 'auto'.")
         if self.label_refresh_steps and self.train_label_embeddings:
             raise ValueError(
-                f"`label_refresh_steps` is {self.label_refresh_steps}, but `train_label_embeddings` is true: what is trained would be "
-                "overwritten; leave one of them out."
+                f"`label_refresh_steps` is {self.label_refresh_steps}, but `train_label_embeddings` is true: what is trained "
+                "would be overwritten; leave one of them out."
             )
         if self.matching == "released" and self.negatives == "random":
             raise ValueError("`negatives='random'` is the ablation of `matching='paper'`; with 'released' leave it out.")

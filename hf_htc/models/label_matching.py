@@ -133,8 +133,8 @@ class LabelMatching(HTCModule):
 
     def _start_as_one_map(self):
         """
-        Both projections start as the same linear map, which keeps distances as far as the joint embedding is wide enough: what the
-        encoder says of texts and labels that no training document brings together is not lost.
+        Both projections start as the same linear map, which keeps distances as far as the joint embedding is wide enough: what
+        the encoder says of texts and labels that no training document brings together is not lost.
 
         Hidden units come in pairs of opposite sign, `relu(x) - relu(-x) = x`.
         """
@@ -224,11 +224,7 @@ class LabelMatching(HTCModule):
         """Equal as long as the label semantics are: which weights there are, where, how often they were written to."""
         kind = self.label_embeddings.device.type
         autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
-        tensors = [
-            tensor
-            for part in (self.label_layers, self.label_ffn)
-            for tensor in (*part.parameters(), *part.buffers())
-        ]
+        tensors = [tensor for part in (self.label_layers, self.label_ffn) for tensor in (*part.parameters(), *part.buffers())]
         versions = [
             (tensor.data_ptr(), None if tensor.is_inference() else tensor._version, tensor.device, tensor.dtype)
             for tensor in (self.label_embeddings, *tensors)
@@ -293,8 +289,8 @@ def joint_embedding_loss(text, labels, rows, positives, reduction="sum"):
 
 def matching_loss(text, labels, rows, positives, pairs, negatives, margins):
     """
-    Equations 6 and 7: `max(0, D(Phi_t, Phi_p) - D(Phi_t, Phi_n) + margin)`, `D` the Euclidean distance of vectors of length 1; the
-    mean over a document's pairs, then over documents (0 for one without pairs).
+    Equations 6 and 7: `max(0, D(Phi_t, Phi_p) - D(Phi_t, Phi_n) + margin)`, `D` the Euclidean distance of vectors of length 1;
+    the mean over a document's pairs, then over documents (0 for one without pairs).
 
     Args:
         text (`torch.Tensor` of shape `(B, J)`): Text semantics.

@@ -1,7 +1,7 @@
 """Which labels HiMatch compares a document with: drawn on the device, for all documents at once.
 
-Legend: `B` documents, `N` labels, `M` nodes, `P` positives (a document and one of its labels), `Q` pairs (a positive and a label that
-it is compared with).
+Legend: `B` documents, `N` labels, `M` nodes, `P` positives (a document and one of its labels), `Q` pairs (a positive and a label
+that it is compared with).
 """
 
 import numpy as np

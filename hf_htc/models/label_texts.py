@@ -112,8 +112,8 @@ def complete_texts(texts, hierarchy, kind="texts"):
         given = dict(enumerate(texts))
     else:
         raise ValueError(
-            f"`texts` has {len(texts)} entries; give one a label ({hierarchy.num_labels}), one a node ({hierarchy.num_nodes}), or "
-            "a dict by name."
+            f"`texts` has {len(texts)} entries; give one a label ({hierarchy.num_labels}), one a node ({hierarchy.num_nodes}), "
+            "or a dict by name."
         )
     for node, text in given.items():
         if not isinstance(text, str):

@@ -288,8 +288,8 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
         """`Phi (K, J)` of node names and of new labels."""
         if self.config.prediction != "dot_product":
             raise ValueError(
-                "`score_labels` compares texts with labels by name; train with `prediction='dot_product'`. A model with a classifier "
-                "knows the labels it was trained on only: use `predict`."
+                "`score_labels` compares texts with labels by name; train with `prediction='dot_product'`. A model with a "
+                "classifier knows the labels it was trained on only: use `predict`."
             )
         hierarchy, parents = self.config.get_hierarchy(), parents or {}
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
@@ -299,7 +299,8 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
         new = [label for label in labels if label not in hierarchy]
         for label in parents:
             if label not in new:
-                raise ValueError(f"`parents` names {label!r}, which is {'no new label' if label in hierarchy else 'not in `labels`'}.")
+                known = "is no new label" if label in hierarchy else "is not in `labels`"
+                raise ValueError(f"`parents` names {label!r}, which {known}; it gives new labels their place.")
         was_training = self.training
         self.eval()
         try:
