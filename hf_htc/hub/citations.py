@@ -15,7 +15,7 @@ METHODS = {
     "htc_hitin": (
         "HiTIN",
         """@inproceedings{zhu-etal-2023-hitin,
-  title = {{HiTIN}: Hierarchy-aware Tree Isomorphism Network for Hierarchical Text Classification},
+  title = {HiTIN: Hierarchy-aware Tree Isomorphism Network for Hierarchical Text Classification},
   author = {Zhu, He and Zhang, Chong and Huang, Junjie and Wu, Junran and Xu, Ke},
   booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics (Volume 1: Long Papers)},
   year = {2023}

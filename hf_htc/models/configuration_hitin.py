@@ -47,7 +47,7 @@ class HiTINConfig(HTCConfig):
     """
 
     model_type = "htc_hitin"
-    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 1e-3}
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 2e-3}
 
     tree_depth: int = 2
     coding_tree: list | str = "auto"

@@ -121,12 +121,18 @@ def test_leaf_projection_of_the_released_module():
     torch.testing.assert_close(folded, numbers["leaf_features_eval"], **TOLERANCE)
 
 
-def test_regularization_of_all_prediction_matrices():
+def test_regularization_of_all_prediction_matrices(monkeypatch):
     edges = torch.tensor(THREE_LEVEL["edges_parent_child"])
     generator = torch.Generator().manual_seed(0)
-    weights = [torch.randn(16, 5, generator=generator, dtype=torch.float64) for _ in range(3)]
+    weights = [torch.randn(16, 5, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     expected = sum(0.5 * ((weight[p] - weight[c]) ** 2).sum() for weight in weights for p, c in edges.tolist())
-    torch.testing.assert_close(recursive_regularization(torch.cat(weights, dim=1), edges), expected, **TOLERANCE)
+    wanted = torch.autograd.grad(expected, weights)
+    for numbers_at_once in (500_000, 40, 1):  # all edges at once, some, one
+        monkeypatch.setattr("hf_htc.models.losses._NUMBERS_AT_ONCE", numbers_at_once)
+        value = recursive_regularization(torch.cat(weights, dim=1), edges)
+        torch.testing.assert_close(value, expected, **TOLERANCE)
+        for found, one in zip(torch.autograd.grad(3 * value, weights), wanted):
+            torch.testing.assert_close(found, 3 * one, **TOLERANCE)
 
 
 @pytest.mark.parametrize(("name", "total"), [("rcv1", 3.21e6), ("wos", 3.30e6), ("nyt", 3.37e6)])
@@ -440,7 +446,7 @@ def test_many_labels_start_at_the_prior_and_train(encoder, number):
     batch, losses = make_batch(32, 12), []
     for _ in range(40):
         loss = model(**batch, labels=ids_tensor(sets)).losses["bce"]
-        losses.append(float(loss))
+        losses.append(loss.item())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
