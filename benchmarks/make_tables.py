@@ -165,7 +165,7 @@ def speed_section(name, result):
         labels = f"{case['labels']:,}"
         if "error" in case:
             reasons.append(f"* {case['name']}, {labels} labels: not measured, {case['error']}")
-            rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 4])
+            rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 5])
             continue
         inference, training, memory = case["inference"], case["training"], case["peak_memory_mib"]
         few, many = case["labels"] <= FEW_LABELS, case["labels"] >= MANY_LABELS and case["method"] in LIMITED_WITH_MANY
@@ -184,6 +184,7 @@ def speed_section(name, result):
                 f"{case['parameters']['classifier'] / 1e6:,.1f}",
                 f"{memory['inference']:,.0f}",
                 f"{memory['training']:,.0f}",
+                f"{case['config_seconds']:.1f}" if "config_seconds" in case else "-",
             ]
         )
     head = [
@@ -196,6 +197,7 @@ def speed_section(name, result):
         "classifier, million parameters",
         "peak MiB, inference",
         "peak MiB, training",
+        "config, seconds",
     ]
     parts = [f"### {name}\n", table(head, rows)]
     if missed:
