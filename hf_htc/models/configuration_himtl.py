@@ -52,8 +52,8 @@ class HiMTLConfig(HTCConfig):
             labels; `"all"`, all labels, the masked ones with 0. `"auto"`: as many as the branch has outputs, `"branch"` with
             projection and `"all"` with masking.
         l2_regularization (`float`, *optional*, defaults to 0.0): Weight of the squared entries of the branches' matrices in the
-            loss. The paper's 0.01 is `weight_decay=0.01` of the training arguments: in the loss it holds the classifiers at the
-            label frequencies.
+            loss. The paper's 0.01 is `weight_decay=0.01` of the training arguments: in the loss it holds rare labels at their
+            frequency.
         recursive_regularization (`float`, *optional*, defaults to 1e-6): Weight of the recursive regularization of the
             branches' classifiers.
         node_dim, classifier, num_structure_layers, prior, train_edge_weights, transformation_dropout, structure_dropout
