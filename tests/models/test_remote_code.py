@@ -103,5 +103,5 @@ def test_golden_checkpoints_of_every_release_give_their_logits(folder):
 
 
 def test_there_is_a_golden_checkpoint_of_every_method():
-    names = {method.replace(", ", "_").lower() for method in [*hf_htc.METHODS, *VARIANTS]}
+    names = {method.replace(", ", "_").replace(" ", "_").lower() for method in [*hf_htc.METHODS, *VARIANTS]}
     assert {path.name.rsplit("-", 1)[0] for path in GOLDEN.glob("*-*")} == names
