@@ -36,6 +36,10 @@ VARIANTS = {
         Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
         Variant("himatch", "himatch"),
         Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
+        Variant("hisr", "hisr"),
+        Variant("hitin", "hitin"),
+        Variant("himtl", "himtl"),
+        Variant("himtl-hitin", "himtl", {"base": "hitin"}),
     )
 }
 

@@ -92,16 +92,23 @@ def make_batch(label_sets, vocab_size, settings, seed=0):
     return {key: value.to(settings["device"]) for key, value in batch.items()}
 
 
-def build_model(variant, hierarchy, label_sets, settings):
-    import torch
+def build_config(variant, hierarchy, settings):
+    """The config of a case; what a method computes from the hierarchy alone is computed here."""
     from transformers import AutoConfig
 
     import hf_htc
 
-    torch.manual_seed(0)
     text_config = AutoConfig.for_model(**(variant.text_config or settings["text_config"]))
-    config = hf_htc.config_class(variant.method)(text_config=text_config, hierarchy=hierarchy, **variant.options)
-    model = hf_htc.model_class(variant.method)(config)
+    return hf_htc.config_class(variant.method)(text_config=text_config, hierarchy=hierarchy, **variant.options)
+
+
+def build_model(variant, hierarchy, label_sets, settings):
+    import torch
+
+    import hf_htc
+
+    torch.manual_seed(0)
+    model = hf_htc.model_class(variant.method)(build_config(variant, hierarchy, settings))
     model.set_label_statistics(label_sets)
     return model.to(settings["device"]).eval()
 
@@ -200,6 +207,9 @@ def measure(variant, num_labels, settings):
         return call
 
     load_libraries(settings)
+    begun = time.perf_counter()
+    build_config(variant, hierarchy, settings)
+    config_seconds = time.perf_counter() - begun
     memory = PeakMemory(device)
     model = build_model(variant, hierarchy, label_sets, settings)
     forward(model)()
@@ -233,6 +243,7 @@ def measure(variant, num_labels, settings):
         "text_encoder": model.config.text_config.model_type,
         "parameters": {"encoder": sum(p.numel() for p in model.parameters()) - classifier, "classifier": classifier},
         "peak_memory_mib": peak,
+        "config_seconds": round(config_seconds, 3),
         "inference": inference,
         "training": training,
     }

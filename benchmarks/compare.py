@@ -44,6 +44,7 @@ def main(arguments=None):
     parser.add_argument("--learning_rate", type=float, default=None)
     parser.add_argument("--classifier_learning_rate", type=float, default=None)
     parser.add_argument("--sampling", default="random", help="random or group_by_length")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16 in training and evaluation")
     parser.add_argument("--method_options", default="{}", help="options of the method's config as JSON")
     parser.add_argument("--label", default="", help="said behind the method in the results, e.g. of --method_options")
     for split in ("train", "validation", "test"):
@@ -102,7 +103,8 @@ def command(options, parser, method, seed, vectors):
     parts += [
         f"--{key} {shlex.quote(str(getattr(options, key)))}" for key in keys if getattr(options, key) != parser.get_default(key)
     ]
-    return " ".join(parts) + (" --shuffle_labels" if options.shuffle_labels else "")
+    flags = [f"--{flag}" for flag in ("bf16", "shuffle_labels") if getattr(options, flag) and (flag != "bf16" or method != "svm")]
+    return " ".join(parts + flags)
 
 
 def prepare(dataset, options, seed):
@@ -163,19 +165,39 @@ def run_method(method, key, encoder, dataset, hierarchy, options, seed):
         logging_steps=20, save_only_model=True, save_total_limit=1, eval_strategy="epoch",
         per_device_train_batch_size=options.batch_size, learning_rate=options.learning_rate,
         classifier_learning_rate=options.classifier_learning_rate, train_sampling_strategy=options.sampling,
+        bf16=options.bf16, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     trainer = build_trainer(model, args, dataset["train"], dataset["validation"], tokenizer, max_length=options.max_length)
     trainer.train()
-    scores = {split: evaluate_model(model, tokenizer, dataset[split]).scores for split in ("validation", "test")}
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.bf16):
+        results = {split: evaluate_model(model, tokenizer, dataset[split]) for split in ("validation", "test")}
+    write_predictions(results["test"].records, hierarchy, options.output, key)
+    scores = {split: result.scores for split, result in results.items()}
     settings = {
         key: getattr(args, key)
         for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")
     }
     settings.update(own, train_sampling_strategy=options.sampling)
-    settings.update(max_length=options.max_length, pooling=model.config.pooling, threads=torch.get_num_threads())
+    settings.update(
+        max_length=options.max_length, bf16=options.bf16, pooling=model.config.pooling, threads=torch.get_num_threads()
+    )
     log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
            for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip
     return scores, settings, log
+
+
+def write_predictions(records, hierarchy, output, key):
+    """Predicted label ids of the test documents, for `significance.py`: a CSR pair beside the result file."""
+    labels = [sorted(hierarchy.id(name) for name in record["labels"]) for record in records]
+    indptr = np.cumsum([0, *map(len, labels)])
+    file = prediction_file(output, key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, indptr=indptr.astype(np.int32), indices=np.concatenate(labels).astype(np.int32))
+
+
+def prediction_file(output, key):
+    """Where the predictions of the run `key` of a result file are."""
+    return output.parent / "predictions" / output.stem / (re.sub("[^a-z0-9]+", "-", key.lower()).strip("-") + ".npz")
 
 
 if __name__ == "__main__":

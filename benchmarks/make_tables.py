@@ -5,6 +5,7 @@ python benchmarks/make_tables.py
 """
 
 import json
+import statistics
 from pathlib import Path
 
 
@@ -30,7 +31,7 @@ def percent(value):
     return f"{100 * value:.2f}"
 
 
-def details(results):
+def details(results, significance):
     """One section a result file: scores, settings, machine, commands."""
     parts = []
     for name, runs in results.items():
@@ -72,6 +73,8 @@ def details(results):
         parts.append(
             "Commands:\n\n```text\n" + "\n".join(dict.fromkeys(manifest["command"] for manifest in runs.values())) + "\n```\n"
         )
+        if name in significance:
+            parts.append(over_seeds(significance[name]))
         neural = next((manifest for manifest in runs.values() if manifest["settings"].get("learning_rate")), first)
         versions = ", ".join(f"{key} {value}" for key, value in neural["versions"].items())
         parts.append(
@@ -82,6 +85,38 @@ def details(results):
     return "\n".join(parts)
 
 
+def over_seeds(significance):
+    """Mean and standard deviation over the seeds, and the paired bootstrap against each baseline."""
+    rows = []
+    baselines = list(dict.fromkeys(name for entry in significance["methods"].values() for name in entry["against"]))
+    for name, entry in significance["methods"].items():
+        cells = [mean_and_deviation(entry[metric]) for metric in ("micro_f1", "macro_f1")]
+        for baseline in baselines:
+            cells += [difference(entry["against"].get(baseline), metric) for metric in ("micro_f1", "macro_f1")]
+        rows.append([name, len(entry["seeds"]), *cells])
+    head = ["method", "seeds", "test micro-F1", "macro-F1"]
+    head += [f"{metric} over {baseline}" for baseline in baselines for metric in ("micro-F1", "macro-F1")]
+    documents = next(iter(significance["methods"].values()))["test_documents"]
+    legend = (
+        "Mean and standard deviation over the seeds; differences with their 95 % interval, a paired bootstrap over the "
+        f"{documents:,} test documents ({significance['resamples']:,} resamples, each method the mean over its seeds); * where "
+        "0 lies outside.\n\n"
+    )
+    return legend + table(head, rows)
+
+
+def mean_and_deviation(score):
+    return percent(score["mean"]) + ("" if score["sd"] is None else f" ± {percent(score['sd'])}")
+
+
+def difference(comparison, metric):
+    if comparison is None:
+        return "-"
+    low, high = comparison[metric]["interval"]
+    star = " *" if low > 0 or high < 0 else ""
+    return f"{100 * comparison[metric]['difference']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f}){star}"
+
+
 def thinned(log, number=10):
     """About `number` of the logged losses, the first ones all the same distance apart."""
     losses = [entry for entry in log if "loss" in entry]
@@ -89,21 +124,27 @@ def thinned(log, number=10):
 
 
 def summary(results):
-    """The README's table: test micro / macro-F1 of every run on labels that were not shuffled."""
+    """The README's table: test micro / macro-F1 of every method on labels that were not shuffled, the mean over its seeds."""
     rows = []
     for name, runs in results.items():
+        groups = {}
         for run, manifest in runs.items():
             if "shuffled" not in run:
-                test, documents = manifest["scores"]["test"], manifest["dataset"]["documents"]
-                rows.append(
-                    [
-                        name,
-                        f"{documents['train']:,}",
-                        run.replace(", seed 42", ""),
-                        f"{percent(test['micro_f1'])} / {percent(test['macro_f1'])}",
-                    ]
-                )
-    return table(["data", "training documents", "model", "test micro-F1 / macro-F1"], rows)
+                groups.setdefault(run.rpartition(", seed ")[0], []).append(manifest)
+        for group, manifests in groups.items():
+            scores = [
+                percent(statistics.mean(manifest["scores"]["test"][metric] for manifest in manifests))
+                for metric in ("micro_f1", "macro_f1")
+            ]
+            documents = manifests[0]["dataset"]["documents"]["train"]
+            rows.append([name, f"{documents:,}", group, len(manifests), " / ".join(scores)])
+    return table(["data", "training documents", "model", "seeds", "test micro-F1 / macro-F1"], rows)
+
+
+def load_significance():
+    """Summaries of `significance.py` by result file name."""
+    folder = RESULTS / "significance"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def load_speed():
@@ -124,7 +165,7 @@ def speed_section(name, result):
         labels = f"{case['labels']:,}"
         if "error" in case:
             reasons.append(f"* {case['name']}, {labels} labels: not measured, {case['error']}")
-            rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 4])
+            rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 5])
             continue
         inference, training, memory = case["inference"], case["training"], case["peak_memory_mib"]
         few, many = case["labels"] <= FEW_LABELS, case["labels"] >= MANY_LABELS and case["method"] in LIMITED_WITH_MANY
@@ -143,6 +184,7 @@ def speed_section(name, result):
                 f"{case['parameters']['classifier'] / 1e6:,.1f}",
                 f"{memory['inference']:,.0f}",
                 f"{memory['training']:,.0f}",
+                f"{case['config_seconds']:.1f}" if "config_seconds" in case else "-",
             ]
         )
     head = [
@@ -155,6 +197,7 @@ def speed_section(name, result):
         "classifier, million parameters",
         "peak MiB, inference",
         "peak MiB, training",
+        "config, seconds",
     ]
     parts = [f"### {name}\n", table(head, rows)]
     if missed:
@@ -199,5 +242,5 @@ def write(path, mark, content):
 
 if __name__ == "__main__":
     write(ROOT / "README.md", "results", summary(load()))
-    write(ROOT / "benchmarks" / "README.md", "results", details(load()))
+    write(ROOT / "benchmarks" / "README.md", "results", details(load(), load_significance()))
     write(ROOT / "benchmarks" / "README.md", "speed", speed(load_speed()))

@@ -16,6 +16,9 @@ METHODS = {
     "flat": ("configuration_flat", "FlatConfig", "modeling_flat", "FlatForHierarchicalTextClassification"),
     "hiagm": ("configuration_hiagm", "HiAGMConfig", "modeling_hiagm", "HiAGMForHierarchicalTextClassification"),
     "himatch": ("configuration_himatch", "HiMatchConfig", "modeling_himatch", "HiMatchForHierarchicalTextClassification"),
+    "hitin": ("configuration_hitin", "HiTINConfig", "modeling_hitin", "HiTINForHierarchicalTextClassification"),
+    "himtl": ("configuration_himtl", "HiMTLConfig", "modeling_himtl", "HiMTLForHierarchicalTextClassification"),
+    "hisr": ("configuration_hisr", "HiSRConfig", "modeling_hisr", "HiSRForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

@@ -15,7 +15,7 @@ import hf_htc
 def main():
     root = Path(__file__).parent / "fixtures" / "checkpoints"
     for method in [*hf_htc.METHODS, *VARIANTS]:
-        folder = root / f"{method.replace(', ', '_').lower()}-{hf_htc.__version__}"
+        folder = root / f"{method.replace(', ', '_').replace(' ', '_').lower()}-{hf_htc.__version__}"
         if folder.exists():
             continue
         hierarchy = make_dag()

@@ -79,14 +79,29 @@ VARIANTS = {
     "hiagm, LA, TextRCNN": ("hiagm", "htc_textrcnn", {"variant": "la", "structure_encoder": "tree_lstm"}),
     "himatch, TextRCNN": ("himatch", "htc_textrcnn", {}),
     "himatch, dot product": ("himatch", "bert", {"prediction": "dot_product", "joint_dim": "auto"}),
+    "hisr, TextRCNN": ("hisr", "htc_textrcnn", {}),
+    "flat, coherent": ("flat", "bert", {"coherence": "training"}),
+    "hitin, TextRCNN": ("hitin", "htc_textrcnn", {}),
+    "hitin, K=3, max": ("hitin", "bert", {"tree_depth": 3, "tree_pooling": "max"}),
+    "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
+    "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
+    "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
+}
+
+
+_NARROW = {
+    "hiagm": {"node_dim": 6},
+    "himatch": {"node_dim": 6, "joint_dim": 12},
+    "hitin": {"hidden_dim": 8},
+    "himtl": {"node_dim": 6},
+    "hisr": {"node_dim": 6},
 }
 
 
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    tiny = {"hiagm": {"node_dim": 6}, "himatch": {"node_dim": 6, "joint_dim": 12}}
-    return method, encoder, tiny.get(method, {}) | options
+    return method, encoder, _NARROW.get(options.get("base", method), {}) | options
 
 
 def make_encoder_config(kind="bert", **changes):

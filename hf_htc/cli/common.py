@@ -126,19 +126,31 @@ def naming(what, name):
         ) from error
 
 
-def load_checkpoint(name_or_path):
-    """Model, tokenizer and public name of a checkpoint."""
+COHERENCE_HELP = (
+    "'decoder' gives every label the largest score among itself and its descendants, so that none is predicted without its "
+    "ancestors; 'none' takes that out; by default as the checkpoint has it."
+)
+
+
+def load_checkpoint(name_or_path, coherence=None):
+    """Model, tokenizer and public name of a checkpoint; `coherence` (`"decoder"` or `"none"`) replaces that of its config."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     import hf_htc
+    from hf_htc.models.configuration_htc import HTCConfig
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
 
     hf_htc.register()
     if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
         raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
+    if coherence not in (None, "decoder", "none"):
+        raise ValueError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
     with naming("checkpoint", name_or_path):
-        model = AutoModelForSequenceClassification.from_pretrained(name_or_path)
+        # A model of another kind does not know the option; it is refused below, by what it is.
+        ours = coherence is not None and isinstance(AutoConfig.from_pretrained(name_or_path), HTCConfig)
+        changes = {"coherence": coherence} if ours else {}
+        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, **changes)
     if not isinstance(model, HTCPreTrainedModel):
         raise ValueError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
     with naming("tokenizer in the checkpoint", name_or_path):

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, load_checkpoint, parse, score_table, set_up_logging
+from hf_htc.cli.common import COHERENCE_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
 
 
 @dataclass
@@ -24,6 +24,7 @@ class EvaluateArguments:
         default=None,
         metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default what fits the training labels."},
     )
+    coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
 
@@ -38,7 +39,7 @@ def run(arguments):
     from hf_htc.data import as_split
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
 
-    model, tokenizer, name = load_checkpoint(options.checkpoint)
+    model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
     own = model.config.get_hierarchy()
     dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)
     check_same_labels(own, hierarchy)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import load_checkpoint, parse, set_up_logging
+from hf_htc.cli.common import COHERENCE_HELP, load_checkpoint, parse, set_up_logging
 
 
 @dataclass
@@ -21,6 +21,7 @@ class PredictArguments:
     closure: str | None = field(
         default=None, metadata={"help": "'none', 'up' or 'prune'; by default what fits the training labels."}
     )
+    coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
 
@@ -33,7 +34,7 @@ def run(arguments):
     set_up_logging()
     from hf_htc.evaluation.predictions import predict_file
 
-    model, tokenizer, name = load_checkpoint(options.checkpoint)
+    model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
     count, done = predict_file(
         model,
         tokenizer,

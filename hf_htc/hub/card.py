@@ -27,10 +27,10 @@ SCORE_NAMES = {
 HEADLINE_SCORES = ("micro_f1", "macro_f1", "samples_f1")
 # Fields of a config that say nothing about how the model was trained or that are shown elsewhere.
 _HIDDEN = {
-    "text_config", "hierarchy", "id2label", "label2id", "label_counts", "hf_htc_version", "transformers_version",
+    "text_config", "hierarchy", "coding_tree", "id2label", "label2id", "label_counts", "hf_htc_version", "transformers_version",
     "architectures", "dtype", "return_dict", "output_hidden_states", "chunk_size_feed_forward", "problem_type",
     "label_closure", "is_encoder_decoder", "output_attentions", "model_type", "auto_map", "num_train_documents",
-    "tie_last_hidden_states", "per_layer_config", "use_cache",
+    "tie_last_hidden_states", "per_layer_config", "use_cache", "coding_trees",
 }  # fmt: skip
 
 

@@ -22,6 +22,32 @@ METHODS = {
   year = {2021}
 }""",
     ),
+    "htc_hisr": (
+        "HiSR",
+        """@inproceedings{zhou-etal-2025-novel,
+  title = {A Novel Negative Sample Generation Method for Contrastive Learning in Hierarchical Text Classification},
+  author = {Zhou, Juncheng and Zhang, Lijuan and He, Yachen and Fan, Rongli and Zhang, Lei and Wan, Jian},
+  booktitle = {Proceedings of the 31st International Conference on Computational Linguistics},
+  year = {2025}
+}""",
+    ),
+    "htc_hitin": (
+        "HiTIN",
+        """@inproceedings{zhu-etal-2023-hitin,
+  title = {HiTIN: Hierarchy-aware Tree Isomorphism Network for Hierarchical Text Classification},
+  author = {Zhu, He and Zhang, Chong and Huang, Junjie and Wu, Junran and Xu, Ke},
+  booktitle = {Proceedings of the 61st Annual Meeting of the Association for Computational Linguistics (Volume 1: Long Papers)},
+  year = {2023}
+}""",
+    ),
+    "htc_himtl": (
+        "HiMTL",
+        """@misc{himtl,
+  title = {HiMTL: Hierarchy-aware Multi-Task Learning for Hierarchical Text Classification},
+  author = {Anonymous},
+  note = {ACL submission}
+}""",
+    ),
 }
 
 PACKAGE = """@software{hf_htc,

@@ -110,7 +110,7 @@ def coherent_bce(logits, targets, cohere, reduction="mean"):
         logits (`torch.Tensor` of shape `(B, N)`): Before the max constraint.
         targets (`torch.Tensor` of shape `(B, N)`): 0 or 1, closed.
         cohere ([`CoherentMax`]).
-        reduction (`str`): `"mean"` or `"sum"` over the labels of a document.
+        reduction (`str` or `torch.Tensor`): As for [`multi_label_bce`].
 
     Returns:
         `torch.Tensor`: a scalar, the mean over documents.

@@ -27,8 +27,8 @@ class HiAGMConfig(HTCConfig):
             states of the text's tokens; `"ngrams"`, the paper's, the top-k n-gram features of each of TextRCNN's kernels;
             `"text"`, the one text vector, as in the authors' released settings: a softmax over one position, so that the
             logits know nothing of labels or hierarchy.
-        structure_encoder (`str`, *optional*, defaults to `"gcn"`): `"gcn"`, the hierarchy-GCN, or `"tree_lstm"`, the
-            bidirectional TreeLSTM.
+        structure_encoder (`str`, *optional*, defaults to `"gcn"`): `"gcn"`, the hierarchy-GCN; `"tree_lstm"`, the
+            bidirectional TreeLSTM; or `"none"`, an ablation in which no messages are passed.
         node_dim (`int` or `"auto"`, *optional*, defaults to `"auto"`): Width of a node's state. `"auto"`: the paper's 300 up
             to 2,000 nodes, beyond that the largest power of two up to 256 that keeps the text propagation under 200 M
             parameters.

@@ -15,7 +15,7 @@ from .version import __version__
 
 logger = logging.get_logger(__name__)
 
-STRUCTURE_ENCODERS = ("gcn", "tree_lstm")
+STRUCTURE_ENCODERS = ("gcn", "tree_lstm", "none")
 # Keywords of `PreTrainedConfig` that `from_text_encoder` passes on although they are no fields of ours.
 _COMMON_KEYWORDS = {
     "id2label",
@@ -158,7 +158,7 @@ class HTCConfig(PreTrainedConfig):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in [name for name in type(self).__dataclass_fields__ if name.endswith("_dropout")]:
-            if not 0 <= getattr(self, key) < 1:
+            if getattr(self, key) is not None and not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
         if self.max_text_length is not None and self.max_text_length < 1:
             raise ValueError(f"`max_text_length` is {self.max_text_length}; it counts tokens and is at least 1.")

@@ -157,8 +157,12 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = TextPropagation(config) if config.variant == "tp" else LabelAttention(config)
+        self.classifier = self.build_classifier(config)
         self.post_init()
+
+    def build_classifier(self, config):
+        """The module that holds everything but the text encoder."""
+        return TextPropagation(config) if config.variant == "tp" else LabelAttention(config)
 
     def forward(
         self,
@@ -191,13 +195,17 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
             text = self.text_dropout(pool(encoded, mask, self.config.pooling))
             logits = self.classifier(text if self.config.variant == "tp" else self._positions(text))
         logits = at_least_float32(logits)  # (B, N)
-        losses = {}
-        if labels is not None:
-            losses["bce"] = self.classification_loss(logits, self.label_targets(labels))
-            if self.config.recursive_regularization:
-                penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
-                losses["recursive_regularization"] = self.config.recursive_regularization * penalty
+        losses = {} if labels is None else self.compute_losses(logits, self.label_targets(labels))
         return self.output(logits, losses, encoded, return_dict)
+
+    def compute_losses(self, logits, targets, reduction="mean"):
+        """The named, weighted parts of the loss, of `logits (B, N)` and `targets (B, N)`; `reduction` is that of the
+        cross-entropy over the labels of a document."""
+        losses = {"bce": self.classification_loss(logits, targets, reduction)}
+        if self.config.recursive_regularization:
+            penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
+            losses["recursive_regularization"] = self.config.recursive_regularization * penalty
+        return losses
 
     def _positions(self, text):
         """The text vector `(B, H)` as positions to attend to: `(B, P, W)`."""

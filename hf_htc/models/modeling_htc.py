@@ -79,6 +79,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        config.validate()  # `from_pretrained(..., option=value)` sets options on a config that is already made
         if config.pooling == "auto":
             config.pooling = default_pooling(config.text_config)
         self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")

@@ -19,12 +19,14 @@ def build_structure_encoder(config):
     The structure encoder that a config names.
 
     Args:
-        config ([`HTCConfig`]): `structure_encoder` (`"gcn"` or `"tree_lstm"`), `num_structure_layers`, `node_dim`,
-            `structure_dropout`, `prior`, `train_edge_weights` and the hierarchy.
+        config ([`HTCConfig`]): `structure_encoder` (`"gcn"`, `"tree_lstm"` or `"none"`, no layers), `num_structure_layers`,
+            `node_dim`, `structure_dropout`, `prior`, `train_edge_weights` and the hierarchy.
 
     Returns:
         `torch.nn.ModuleList`: the layers, each with `set_label_statistics(statistics, config)`.
     """
+    if config.structure_encoder == "none":
+        return nn.ModuleList()
     kind = {"gcn": HierarchyGCN, "tree_lstm": BidirectionalTreeLSTM}[config.structure_encoder]
     return nn.ModuleList([kind(config) for _ in range(config.num_structure_layers)])
 

@@ -32,6 +32,8 @@ _NOT_SEARCHED = {
     "hierarchy",
     "label_closure",
     "thresholds",
+    "coding_tree",
+    "coding_trees",
     "max_text_length",
     "label_counts",
     "num_train_documents",
@@ -81,6 +83,33 @@ SPACES = {
         "alpha": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
         "beta": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
     },
+    # HiTIN reports heights of the coding tree with 2 as the best; its settings have widths of 512 and 768, dropout 0.1 and 0.5 on
+    # the projected text and 0.5 on the readout, and four poolings of which sum is used.
+    "hitin": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "tree_depth": {"type": "integer", "low": 2, "high": 4},
+        "num_mlp_layers": {"type": "integer", "low": 1, "high": 3},
+        "tree_pooling": {"type": "categorical", "choices": ["sum", "mean", "max", "root"]},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
+        "readout_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
+    # HiMTL states those of its bases and L2 0.01, which is the weight decay; here what both bases have.
+    "himtl": {
+        **_SHARED,
+        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
+        "bce_mean": {"type": "categorical", "choices": ["branch", "all"]},
+        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
+    },
+}
+# HiSR states single values too: weight 0.01, margins 0.5 and 0.15; the rest is HiAGM's.
+SPACES["hisr"] = {
+    **SPACES["hiagm"],
+    "ranking_weight": {"type": "log_uniform", "low": 1e-3, "high": 1e-1},
+    "positive_margin": {"type": "uniform", "low": 0.1, "high": 0.9},
+    "negative_margin": {"type": "uniform", "low": 0.05, "high": 0.3},
 }
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from tiny_models import make_encoder_config, make_label_sets, make_texts, make_tokenizer, make_tree
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -65,6 +66,17 @@ def checkpoint(work):
     """A trained flat model."""
     folder = work / "out" / "flat-tiny"
     main(train_options(work, folder, "--classifier_learning_rate", "0.05"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def incoherent(checkpoint, tmp_path_factory):
+    """The same with more probable labels the deeper they are."""
+    model, folder = AutoModelForSequenceClassification.from_pretrained(checkpoint), tmp_path_factory.mktemp("incoherent")
+    with torch.no_grad():
+        model.classifier.out_proj.bias.copy_(torch.as_tensor(model.config.get_hierarchy().levels) - 2.5)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(folder)
     return folder
 
 
@@ -374,6 +386,20 @@ class TestEvaluate:
         precision = sum(map(len, gold)) / (12 * model.config.num_labels)  # everything is predicted
         assert f"{2 * precision / (precision + 1):.4f}" in out
 
+    def test_coherence(self, incoherent, work, tmp_path):
+        """Decoded coherently, the labels as they are predicted score what closed ones do, in files too."""
+
+        def scores(*options):
+            folder = tmp_path / "-".join(options)
+            main(["evaluate", str(incoherent), "--test_file", str(work / "test.jsonl"), "--output_dir", str(folder), *options])
+            return json.loads((folder / "scores_test.json").read_text())
+
+        open_, closed = scores("--score_closure", "none"), scores("--score_closure", "up")
+        decoded = scores("--score_closure", "none", "--coherence", "decoder")
+        assert open_["consistency"] < decoded["consistency"] == 1
+        assert open_["micro_f1"] != decoded["micro_f1"] == closed["micro_f1"]
+        assert scores("--score_closure", "none", "--coherence", "none") == open_
+
     def test_errors(self, checkpoint, work, capsys, tmp_path):
         test = ["--test_file", work / "test.jsonl"]
         assert "no test file" in fails(capsys, ["evaluate", checkpoint, "--test_file", work / "none.jsonl"])
@@ -383,6 +409,9 @@ class TestEvaluate:
         assert "There is no checkpoint" in fails(capsys, ["evaluate", tmp_path / "none", *test])
         assert "There is no checkpoint 'no/such-model'" in fails(capsys, ["evaluate", "no/such-model", *test])
         assert "not a model of hf_htc" in fails(capsys, ["evaluate", work / "tiny-encoder", *test])
+        coherence = [*test, "--coherence", "decoder"]
+        assert "not a model of hf_htc" in fails(capsys, ["evaluate", work / "tiny-encoder", *coherence])
+        assert "`coherence` is 'all'; allowed are" in fails(capsys, ["evaluate", checkpoint, *coherence[:-1], "all"])
         assert "required: --checkpoint" in fails(capsys, ["evaluate", *test], code=2)
         assert list(tmp_path.iterdir()) == []
 
@@ -412,6 +441,18 @@ class TestPredict:
         capsys.readouterr()
         main(arguments)
         assert capsys.readouterr().out == f"0 documents predicted into {output}, 17 were there already.\n"
+
+    def test_coherence(self, incoherent, work, tmp_path):
+        found = {}
+        for coherence in ("none", "decoder"):
+            output = tmp_path / f"{coherence}.jsonl"
+            main(["predict", str(incoherent), "--input", str(work / "test.jsonl"), "--output", str(output), "--closure", "none",
+                  "--coherence", coherence])  # fmt: skip
+            found[coherence] = [json.loads(line)["labels"] for line in output.read_text().splitlines()]
+        tree = AutoModelForSequenceClassification.from_pretrained(incoherent).config.get_hierarchy()
+        sets = {coherence: tree.encode(rows) for coherence, rows in found.items()}
+        assert not tree.is_closed(sets["none"])
+        assert [sorted(row) for row in sets["decoder"]] == tree.close(sets["none"])
 
     def test_errors(self, checkpoint, work, tmp_path, capsys):
         def predict(*options, source=work / "test.jsonl", code=1):

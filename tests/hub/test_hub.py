@@ -19,10 +19,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 import hf_htc
 from hf_htc import LabelHierarchy
 from hf_htc.hub import model_card, push, save
+from hf_htc.hub.citations import METHODS as CITED
 from hf_htc.training.lora import add_lora
 
 
-METHODS = ("flat", "hiagm", "himatch")
+METHODS = tuple(hf_htc.METHODS)
 RUN = {
     "command": "hf-htc train --method hiagm",
     "dataset": {"name": "me/some-data", "documents": {"train": 40, "test": 20}},
@@ -53,7 +54,7 @@ def saved(request, tmp_path_factory, encoder_folder):
     """(model, folder): trained from a local encoder, saved with a run and a name of its own."""
     tree = make_tree()
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
-    options = {} if request.param == "flat" else {"node_dim": 6}
+    options = {} if request.param == "flat" else {"hidden_dim": 8} if request.param == "hitin" else {"node_dim": 6}
     model = hf_htc.model_class(request.param).from_text_encoder(
         encoder_folder, hierarchy=tree, tokenizer=tokenizer, train_labels=make_label_sets(tree, 40), **options
     )
@@ -145,7 +146,7 @@ class TestCard:
         assert "├── football\n" in body
         assert "closed: every document carries all ancestors" in body
         assert "Versions: torch 2.9, hf_htc 0.1.0." in body
-        assert ("HiAGM" in body) == (model.config.model_type == "htc_hiagm")
+        assert [name for name, (title, _) in CITED.items() if title in body] == [model.config.model_type]
         assert "@software{hf_htc" in body
         assert "{{" not in body.replace("{{The hf_htc authors}}", "")
         assert "None" not in body

@@ -20,7 +20,9 @@ from hf_htc.training.lora import add_lora
 
 HERE = Path(__file__).parent.parent
 # Repository: method or variant.
-METHODS = {"flat": "flat", "hiagm": "hiagm", "hiagm-textrcnn": "hiagm, TextRCNN", "himatch": "himatch, dot product"}
+METHODS = {"flat": "flat", "hiagm": "hiagm", "hiagm-textrcnn": "hiagm, TextRCNN", "himatch": "himatch, dot product"} | {
+    method: method for method in ("hitin", "himtl", "hisr")
+}
 RUN = {
     "dataset": {"name": "me/news"},
     "scores": {"test": {"micro_f1": 0.75, "macro_f1": 0.5, "samples_f1": 0.6, "closure": "up", "num_documents": 12}},

@@ -7,8 +7,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_dag, make_model, make_texts, make_tokenizer, make_tree
 
+import hf_htc
 
-METHODS = ["flat", "hiagm", "himatch"]
+
+METHODS = list(hf_htc.METHODS)
 
 
 def logits_of(model, tokenizer, text):

@@ -15,9 +15,16 @@ from transformers import AutoModelForSequenceClassification
 import hf_htc
 
 
-METHODS = ["flat", "hiagm", "himatch"]
+METHODS = list(hf_htc.METHODS)
 # Nested code of our own and both variants: what a folder must bring beside the method's two files.
-NESTED = ["hiagm, TextRCNN", "hiagm, LA, TextRCNN", "hiagm, TreeLSTM", "himatch, TextRCNN", "himatch, dot product"]
+NESTED = [
+    "hiagm, TextRCNN",
+    "hiagm, LA, TextRCNN",
+    "hiagm, TreeLSTM",
+    "himatch, TextRCNN",
+    "himatch, dot product",
+    "himtl, HiTIN",
+]
 MODELS = Path(hf_htc.__file__).parent / "models"
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "checkpoints"
 

@@ -16,12 +16,13 @@ from tiny_models import make_model, make_tree
 from training_data import make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification
 
+import hf_htc
 from hf_htc.cli.main import main
 from hf_htc.training import HTCTrainingArguments, build_trainer, train_with_accelerate
 from hf_htc.training.loop_settings import NOT_SETTINGS, SUPPORTED, check_settings
 
 
-METHODS = ["flat", "hiagm", "himatch"]
+METHODS = list(hf_htc.METHODS)
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "examples" / "accelerate"
 
@@ -36,6 +37,7 @@ CONFIGS = HERE.parents[1] / "examples" / "accelerate"
         ("hiagm", {"gradient_accumulation_steps": 2}),
         ("flat", {"gradient_accumulation_steps": 2, "optim": "adamw_torch", "adam_beta2": 0.98, "max_grad_norm": 0.1}),
         ("hiagm", {"bf16": True, "use_cpu": True}),
+        ("hitin", {"gradient_accumulation_steps": 2}),
         # Evaluated, saved and stopped in the middle of an epoch; logged every second step.
         ("hiagm", {"max_steps": 8, "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 3,
                    "logging_steps": 2, "lr_scheduler_type": "cosine", "warmup_steps": 3, "data_seed": 11}),

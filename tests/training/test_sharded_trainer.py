@@ -16,16 +16,18 @@ from torch.distributed.fsdp import fully_shard
 from training_data import make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification
 
+import hf_htc
 from hf_htc.training import build_trainer
 
 
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
-MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product"]
+MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
-    "bert": ("BertEmbeddings", "BertLayer"), "roberta": ("RobertaEmbeddings", "RobertaLayer"),
+    "bert": ("BertEmbeddings", "BertLayer"), "flat": ("BertEmbeddings", "BertLayer"),
+    "roberta": ("RobertaEmbeddings", "RobertaLayer"),
     "modernbert": ("ModernBertEmbeddings", "ModernBertEncoderLayer"), "t5": (None, "T5Block"), "gpt2": (None, "GPT2Block"),
     "deberta-v2": (None,), "distilbert": (None,), "htc_textrcnn": (None,), "flat, TextRCNN": (None,),
     "hiagm": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hiagm, LA": ("BertEmbeddings", "BertLayer", "HierarchyGCN"),
@@ -33,6 +35,13 @@ NAMED = {
     "hiagm, LA, TextRCNN": (None, "TreeLSTMPass"),
     "himatch": ("BertEmbeddings", "BertLayer", "HierarchyGCN", "LabelGCN"),
     "himatch, TextRCNN": (None, "HierarchyGCN", "LabelGCN"), "himatch, dot product": ("BertEmbeddings", "BertLayer", "LabelGCN"),
+    "flat, coherent": ("BertEmbeddings", "BertLayer"),
+    "hisr": ("BertEmbeddings", "BertLayer", "HierarchyGCN"), "hisr, TextRCNN": (None, "HierarchyGCN"),
+    "hitin": ("BertEmbeddings", "BertLayer", "TreeIsomorphismNetwork"), "hitin, TextRCNN": (None, "TreeIsomorphismNetwork"),
+    "hitin, K=3, max": ("BertEmbeddings", "BertLayer", "TreeIsomorphismNetwork"),
+    "himtl": ("BertEmbeddings", "BertLayer", "BranchGCN"),
+    "himtl, TextRCNN": (None, "BranchGCN"), "himtl, mask": ("BertEmbeddings", "BertLayer", "BranchGCN"),
+    "himtl, HiTIN": ("BertEmbeddings", "BertLayer"),
 }  # fmt: skip
 
 
@@ -118,7 +127,7 @@ def fsdp(monkeypatch):
     return lambda: monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
 
 
-@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, "hiagm", "himatch"])
+@pytest.mark.parametrize("name", [*ENCODERS, *VARIANTS, *hf_htc.METHODS])
 def test_only_layers_that_the_model_has_are_named(name, fsdp):
     encoder = name if name in ENCODERS else None
     model = make_model("flat" if encoder else name, make_tree(), encoder, statistics=False)

@@ -15,13 +15,14 @@ from tiny_models import VARIANTS, make_dag, make_model, make_tree
 from training_data import make_dataset, without_dropout
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+import hf_htc
 from hf_htc.data import HTCDataCollator
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.training import EitherMetricEarlyStopping, HTCTrainingArguments, build_trainer
 from hf_htc.training.optimizer import is_classifier_parameter
 
 
-METHODS = ["flat", "hiagm", "himatch"]
+METHODS = list(hf_htc.METHODS)
 HERE = Path(__file__).parent
 
 

@@ -18,10 +18,13 @@ def make_dataset(num_documents=48, seed=0, hierarchy=None):
 
 
 def without_dropout(model):
-    """Nothing random in training: neither dropout nor drawn labels."""
+    """Nothing random in training (neither dropout nor drawn labels), and batch norm frozen, so that a document's loss does not
+    depend on its batch."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if hasattr(module, "is_random"):
             module.is_random = False
+        if hasattr(module, "running_mean"):
+            module.eval().train = lambda mode=True, module=module: module
     return model
