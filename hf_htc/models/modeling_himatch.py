@@ -6,6 +6,7 @@ score, `J` size of the joint embedding.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -105,8 +106,12 @@ class DotProductClassifier(HTCModule):
         self.matching.set_label_statistics(statistics)
 
     def score(self, text, labels):
-        """Logits `(B, K)` of text semantics `(B, J)` and label semantics `(K, J)`."""
-        return torch.exp(self.out_scale) * (text @ labels.T) + self.out_bias
+        """Logits `(B, K)` of text semantics `(B, J)` and label semantics `(K, J)`, in float32: in half precision the best of
+        thousands of labels would have the same score."""
+        kind = text.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            products = at_least_float32(text) @ at_least_float32(labels).T
+            return torch.exp(at_least_float32(self.out_scale)) * products + at_least_float32(self.out_bias)
 
     def forward(self, text, targets=None):
         """As [`MatchingClassifier`]'s."""

@@ -628,6 +628,15 @@ def test_logits_are_scaled_products():
         torch.testing.assert_close(logits, products[:, :8] + plain.classifier.out_bias)
 
 
+def test_products_are_float32_under_autocast():
+    """Bfloat16 knows 256 numbers between 0.5 and 1: among thousands of labels many would have the best score."""
+    number = 3000
+    model = make_model(DOT, LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(**make_batch()).logits
+    assert len(logits[0].unique()) > 0.9 * number
+
+
 def test_label_semantics_are_computed_once(tmp_path):
     model, batch = make_model(DOT, make_tree()), make_batch()
     calls = count_calls(model)
