@@ -183,10 +183,17 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
     def _refresh_labels(self):
         """Counts a training step; makes the label embeddings anew before it where they are as old as `label_refresh_steps`."""
         matching, steps = self.classifier.matching, self.config.label_refresh_steps
-        if steps and matching is not None and matching.label_tokens is not None:
-            if int(matching.label_age) >= steps:
-                self._embed_labels()
-            matching.label_age += 1
+        if not steps or matching is None:
+            return
+        if matching.label_tokens is None:  # texts do not travel with a checkpoint
+            logger.warning_once(
+                f"`label_refresh_steps` is {steps}, but this model does not know its labels' texts: the label embeddings stay "
+                "as they are. Call `model.set_label_texts(tokenizer)` to have them follow the encoder."
+            )
+            return
+        if int(matching.label_age) >= steps:
+            self._embed_labels()
+        matching.label_age += 1
 
     def _embed_labels(self, batch_size=64):
         matching = self.classifier.matching

@@ -18,6 +18,7 @@ from tiny_models import (
 )
 
 from hf_htc import HiMatchForHierarchicalTextClassification, LabelHierarchy
+from hf_htc.models import modeling_himatch
 from hf_htc.models.label_texts import embed_label_texts
 
 
@@ -225,7 +226,7 @@ def test_label_embeddings_are_parameters_or_kept(encoder, tokenizer, tmp_path):
     assert torch.equal(again.classifier.matching.label_embeddings, embeddings)
 
 
-def test_label_embeddings_follow_the_encoder(encoder, tokenizer, tmp_path):
+def test_label_embeddings_follow_the_encoder(encoder, tokenizer, tmp_path, monkeypatch):
     model = build(encoder, tokenizer, prediction="dot_product", label_refresh_steps=3)
     matching, optimizer = model.classifier.matching, torch.optim.SGD(model.parameters(), lr=0.5)
     texts = make_texts(13)
@@ -248,11 +249,16 @@ def test_label_embeddings_follow_the_encoder(encoder, tokenizer, tmp_path):
     again = HiMatchForHierarchicalTextClassification.from_pretrained(tmp_path / "model")
     assert int(again.classifier.matching.label_age) == int(matching.label_age) == 2
     assert again.classifier.matching.label_tokens is None
+    warnings = []
+    monkeypatch.setattr(modeling_himatch.logger, "warning_once", warnings.append)
     for model in (again, build(encoder, tokenizer, prediction="dot_product", label_refresh_steps=0)):
         kept = model.classifier.matching.label_embeddings.clone()
         for _ in range(5):
             model.train()(**make_batch(), labels=torch.tensor([0, 1, 2, 3]))
         assert torch.equal(model.classifier.matching.label_embeddings, kept)
+    assert (
+        len(warnings) == 5 and "Call `model.set_label_texts(tokenizer)`" in warnings[0]
+    )  # the second model has nothing to follow
 
 
 def test_without_a_tokenizer_there_is_a_warning(encoder, tokenizer, caplog):
