@@ -226,5 +226,5 @@ def test_shards_of_a_larger_checkpoint_do_not_survive(tmp_path):
 
 
 def test_unknown_methods_are_named():
-    with pytest.raises(ValueError, match="no method 'bert'; the methods are flat, hiagm, hitin"):
+    with pytest.raises(ValueError, match=f"no method 'bert'; the methods are {', '.join(hf_htc.METHODS)}"):
         hf_htc.model_class("bert")
