@@ -134,9 +134,10 @@ class LabelSampler(HTCModule):
         counts = (len(owner), len(some), len(some))
         margins = torch.cat([torch.full((n,), margin, device=targets.device) for n, margin in zip(counts, self.margins)])
         if not self.is_hierarchical:
-            pairs = pairs[(num_wrong > 0)[pairs]]
-            # Numbers of their own for the pairs of one positive, also where they are fixed.
-            draws = self._draw(positives[pairs] * len(_FIXED) + torch.arange(len(pairs), device=pairs.device), 1)[:, 0]
+            kept = (num_wrong > 0)[pairs]
+            pairs, negatives = pairs[kept], negatives[kept]
+            # A number of its own for each pair of a positive, also where numbers are fixed.
+            draws = self._draw(positives[pairs] * self.num_labels + negatives, 1)[:, 0]
             negatives = wrong.absent(rows[pairs], draws % num_wrong[pairs])
             margins = torch.full_like(margins[: len(pairs)], self.gamma)
         return rows, positives, pairs, negatives, margins

@@ -9,8 +9,11 @@ import pytest
 import torch
 from himatch_cases import make_config, multi_hot
 from tiny_models import (
+    ids_tensor,
+    make_batch,
     make_dag,
     make_label_sets,
+    make_model,
     make_tree,
 )
 
@@ -243,6 +246,16 @@ def test_random_negatives_replace_the_hierarchy():
         assert torch.equal(pairs, plain[2]) and (margins == 0.2).all()  # as many pairs of each positive
         assert not targets[rows[pairs], negatives].any()
         assert len(set(negatives.tolist())) == 13
+
+
+@pytest.mark.parametrize("options", [{}, {"negatives": "random"}, {"matching": "released", "num_positives": 2}])
+def test_eval_loss_is_a_mean_over_documents(options):
+    model, batch = make_model("himatch", make_tree(), **options), make_batch()
+    labels = ids_tensor(make_label_sets(make_tree(), 4))
+    whole = model(**batch, labels=labels).losses
+    single = [model(**{k: v[i : i + 1] for k, v in batch.items()}, labels=labels[i : i + 1]).losses for i in range(4)]
+    for name, loss in whole.items():
+        torch.testing.assert_close(torch.stack([parts[name] for parts in single]).mean(), loss)
 
 
 def test_draws_follow_the_seed_and_not_the_batch():
