@@ -90,16 +90,15 @@ class BranchNorm(HTCModule):
         if self.training and nodes.shape[0] > 1:
             counts = torch.bincount(self.slots, minlength=len(self.weight)).unsqueeze(-1)  # (R, 1)
             mean = self._mean(nodes, counts)
-            centered = nodes - mean.index_select(0, self.slots)
-            variance = self._mean(centered.square(), counts)
+            variance = self._mean((nodes - mean.index_select(0, self.slots)).square(), counts)
             number = counts * nodes.shape[0]
             self._track(self.running_mean, mean)
             self._track(self.running_var, variance * number / (number - 1))
         else:
-            centered = nodes - self.running_mean.to(nodes.dtype).index_select(0, self.slots)
-            variance = self.running_var.to(nodes.dtype)
+            mean, variance = self.running_mean.to(nodes.dtype), self.running_var.to(nodes.dtype)
         scale = self.weight.to(nodes.dtype) * torch.rsqrt(variance + self.eps)
-        return torch.addcmul(self.bias.to(nodes.dtype).index_select(0, self.slots), centered, scale.index_select(0, self.slots))
+        shift = self.bias.to(nodes.dtype) - mean * scale
+        return torch.addcmul(shift.index_select(0, self.slots), nodes, scale.index_select(0, self.slots))
 
     def _mean(self, values, counts):
         """`(R, D)`: the mean over documents and the nodes of a tree of `(B, n, D)`."""
