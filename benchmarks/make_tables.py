@@ -1,5 +1,5 @@
-"""Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json, and the speed tables of
-benchmarks/README.md from benchmarks/results/speed/*.json:
+"""Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json, and the tables of
+zero-shot labels and of speed of benchmarks/README.md from benchmarks/results/zero_shot/*.json and speed/*.json:
 
 python benchmarks/make_tables.py
 """
@@ -147,6 +147,36 @@ def load_significance():
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
+def load_zero_shot():
+    """Results of `zero_shot.py` by file name."""
+    folder = RESULTS / "zero_shot"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def zero_shot(results):
+    """One section a result file of `zero_shot.py`: ranks on test data inside each group of labels and among all labels."""
+    parts = []
+    for name, result in results.items():
+        rows = [
+            [
+                group,
+                f"{result['labels'][group]:,}",
+                f"{scores['documents']:,}",
+                *(f"{scores[key]:.3f}" for key in ("recall", "ndcg", "recall_among_all", "ndcg_among_all", "recall_by_chance")),
+            ]
+            for group, scores in result["scores"]["test"].items()
+        ]
+        head = ["labels", "number", "test documents", "R@5", "nDCG@5", "R@5 among all", "nDCG@5 among all", "R@5 by chance"]
+        documents, versions = result["dataset"]["documents"], result["versions"]
+        parts.append(
+            f"### {name}\n\n{table(head, rows)}\n{documents['train']:,} training documents, seed {result['seed']}, "
+            f"{result['seconds']['train']:,.0f} seconds of training; encoder {result['text_encoder']}; hf_htc {versions['hf_htc']}, "
+            f"torch {versions['torch']}, transformers {versions['transformers']}; commit `{result['commit']}`.\n\n"
+            f"```text\n{result['command']}\n```\n"
+        )
+    return "\n".join(parts)
+
+
 def load_speed():
     """Results of `bench.py` by file name."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "speed").glob("*.json"))}
@@ -243,4 +273,5 @@ def write(path, mark, content):
 if __name__ == "__main__":
     write(ROOT / "README.md", "results", summary(load()))
     write(ROOT / "benchmarks" / "README.md", "results", details(load(), load_significance()))
+    write(ROOT / "benchmarks" / "README.md", "zero_shot", zero_shot(load_zero_shot()))
     write(ROOT / "benchmarks" / "README.md", "speed", speed(load_speed()))
