@@ -171,7 +171,8 @@ def zero_shot(results):
         parts.append(
             f"### {name}\n\n{table(head, rows)}\n{documents['train']:,} training documents, seed {result['seed']}, "
             f"{result['seconds']['train']:,.0f} seconds of training; encoder {result['text_encoder']}; "
-            f"hf_htc {versions['hf_htc']}, torch {versions['torch']}, transformers {versions['transformers']}; commit `{result['commit']}`.\n\n"
+            f"hf_htc {versions['hf_htc']}, torch {versions['torch']}, transformers {versions['transformers']}; "
+            f"commit `{result['commit']}`.\n\n"
             f"```text\n{result['command']}\n```\n"
         )
     return "\n".join(parts)
