@@ -25,8 +25,9 @@ class HiMatchConfig(HiAGMConfig):
             with `prediction="dot_product"` twice the encoder's hidden size, so that the projections can start without loss.
         joint_dropout (`float`, *optional*): Dropout between the two layers that lead into it. Defaults to 0.5, with
             `prediction="dot_product"` to 0.1.
-        normalize_joint (`bool`, *optional*): Text and label semantics get length 1, as in the authors' settings with BERT.
-            Defaults to `False`, with `prediction="dot_product"` to `True`: the joint embedding loss would shrink the products.
+        normalize_joint (`bool`, *optional*): Text and label semantics get length 1. Of free length, the joint embedding loss
+            shrinks them, and the gradient of the matching loss grows with the inverse of their length. Defaults
+            to `True`, for a classifier with `matching="released"` to `False`, as in the authors' settings with GloVe.
         text_projection (`str`, *optional*, defaults to `"auto"`): What of the node states enters the joint embedding:
             `"flatten"`, all of them, as in the paper (`M * node_dim * joint_dim` parameters); `"pooled"`, their weighted sum over
             the nodes (`M * node_dim` parameters); `"auto"` does as `classifier`.
@@ -103,7 +104,7 @@ class HiMatchConfig(HiAGMConfig):
         if self.bce_reduction == "auto":
             self.bce_reduction = "sum" if by_product else "mean"
         if self.normalize_joint is None:
-            self.normalize_joint = by_product
+            self.normalize_joint = by_product or self.matching == "paper"
         if self.label_source == "auto":
             self.label_source = "text" if by_product else "words"
         if self.label_residual is None:

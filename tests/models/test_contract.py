@@ -411,8 +411,11 @@ def test_small_shapes_of_hierarchies(method, shape, tmp_path):
     output.loss.backward()
     assert torch.isfinite(output.logits).all() and torch.isfinite(output.loss)
     model.save_pretrained(tmp_path)
-    # Not bit for bit: of a matrix of one row the last digit depends on where in memory it begins.
-    torch.testing.assert_close(logits_of(type(model).from_pretrained(tmp_path).eval(), batch), output.logits.detach())
+    reloaded = logits_of(type(model).from_pretrained(tmp_path).eval(), batch)
+    if method == "himatch, dot product":  # the last digit of a product with one row depends on where it lies in memory
+        torch.testing.assert_close(reloaded, output.logits.detach())
+    else:
+        assert torch.equal(reloaded, output.logits.detach())
 
 
 def test_thirty_thousand_labels(method):

@@ -62,7 +62,7 @@ def test_ablations_leave_their_parts_out():
     "options",
     [
         {"lambda_joint": 0.5}, {"lambda_match": 0.5}, {"joint_reduction": "sum"}, {"matching": "released"}, {"gamma": 0.7},
-        {"negatives": "random"}, {"alpha": 0.4}, {"beta": 0.1}, {"normalize_joint": True}, {"num_label_layers": 0},
+        {"negatives": "random"}, {"alpha": 0.4}, {"beta": 0.1}, {"normalize_joint": False}, {"num_label_layers": 0},
         {"num_label_layers": 2}, {"matching": "released", "num_positives": 3}, {"text_projection": "pooled"}, {"joint_dim": 5},
         {"bce_reduction": "sum"}, {"recursive_regularization": 0.1}, {"label_source": "tokens"}, {"label_residual": True},
     ],
@@ -111,8 +111,9 @@ def test_pooled_nodes_against_loops():
 def test_auto_choices():
     config = make_config(make_tree())
     assert (config.gamma, config.label_source, config.train_label_embeddings) == (0.2, "words", True)
-    assert (config.normalize_joint, config.bce_reduction, config.text_projection) == (False, "mean", "flatten")
+    assert (config.normalize_joint, config.bce_reduction, config.text_projection) == (True, "mean", "flatten")
     assert (config.joint_dropout, config.label_residual) == (0.5, False)
+    assert not make_config(make_tree(), matching="released").normalize_joint
     assert (make_config(make_tree(), joint_dim="auto").joint_dim, config.joint_dim) == (200, 12)
     config = make_config(make_tree(), prediction="dot_product")
     assert (config.gamma, config.label_source, config.train_label_embeddings) == (0.5, "text", False)
