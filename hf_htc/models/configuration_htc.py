@@ -117,6 +117,11 @@ class HTCConfig(PreTrainedConfig):
         own = getattr(self.text_config, "recommended_learning_rate", None)
         return rates if own is None else {**rates, "learning_rate": own}
 
+    @property
+    def num_prompt_tokens(self):
+        """`int`: positions that the method adds to every text."""
+        return 0
+
     # ------------------------------------------------------------------ checks, run at construction and at saving
 
     def validate_version(self):

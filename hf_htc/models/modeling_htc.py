@@ -23,6 +23,7 @@ from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
 from .modules import HTCModule
 from .prediction import PredictionMixin
+from .prompts import append_prompts
 from .text_encoders import (
     build_text_encoder,
     default_pooling,
@@ -131,7 +132,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """
         check_config_keywords(cls.config_class, config)
         hub_kwargs = hub_kwargs or {}
-        encoder = load_text_encoder(name_or_path, dtype, attn_implementation, **hub_kwargs)
+        encoder, extras = cls._load_encoder(name_or_path, config, dtype, attn_implementation, hub_kwargs)
         text_config = encoder.config
         text_config._name_or_path = public_name(name_or_path)
         if config.get("pooling", "auto") == "auto":
@@ -142,9 +143,18 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
         if tokenizer is not None:
             model.fit_tokenizer(tokenizer)
+        model._start(extras, tokenizer)
         if train_labels is not None:
             model.set_label_statistics(train_labels)
         return model
+
+    @classmethod
+    def _load_encoder(cls, name_or_path, config, dtype, attn_implementation, hub_kwargs):
+        """The pretrained encoder, and what else a method takes from its checkpoint; may set options in `config`."""
+        return load_text_encoder(name_or_path, dtype, attn_implementation, **hub_kwargs), None
+
+    def _start(self, extras, tokenizer):
+        """What a method's classifier takes from the encoder's checkpoint, its words and the tokenizer: nothing."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -173,6 +183,12 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
     def _note_max_text_length(self):
         self._max_positions = max_positions(self.model)
         if self._max_positions is not None:
+            self._max_positions -= self.config.num_prompt_tokens
+            if self._max_positions < 1:
+                raise ValueError(
+                    f"The method adds {self.config.num_prompt_tokens} positions to every text; the text encoder has only "
+                    f"{self._max_positions + self.config.num_prompt_tokens}."
+                )
             limit = self.config.max_text_length
             self.config.max_text_length = self._max_positions if limit is None else min(limit, self._max_positions)
 
@@ -243,12 +259,18 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         inputs_embeds=None,
         output_attentions=None,
         output_hidden_states=None,
+        prompts=None,
     ):
         """
         Runs the text encoder on left-aligned tokens.
 
+        Args:
+            prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`, *optional*): Embeddings put behind each text, see
+                [`append_prompts`].
+
         Returns:
-            `tuple`: the encoder's output and the aligned mask, `(B, T)`.
+            `tuple`: the encoder's output and the aligned mask, `(B, T)`; with `prompts` the mask is `(B, T + P)`, and the third
+            is where they stand, `(B, P)`.
 
         Raises:
             `ValueError`: no input, or more tokens than the encoder has positions for.
@@ -259,7 +281,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         # A traced length is symbolic; the check is for calls with real tensors.
         if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
             raise ValueError(
-                f"The input has {source.shape[1]} tokens; the text encoder takes {self._max_positions}. Tokenise with "
+                f"The input has {source.shape[1]} tokens; the model takes {self._max_positions}. Tokenise with "
                 f"`truncation=True, max_length={self.config.max_text_length}`, or use `model.predict`, which cuts longer texts."
             )
         if attention_mask is None:
@@ -271,6 +293,13 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         # A decoder such as GPT-2 would add token types as words.
         if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
             extra["token_type_ids"] = token_type_ids
+        places = ()
+        if prompts is not None:
+            embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+            inputs_embeds, attention_mask, position = append_prompts(embeds, attention_mask, prompts)
+            input_ids, places = None, (position,)
+            if extra:
+                extra["token_type_ids"] = nn.functional.pad(extra["token_type_ids"], (0, position.shape[1]))
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -280,7 +309,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return_dict=True,
             **extra,
         )
-        return outputs, attention_mask
+        return outputs, attention_mask, *places
 
     def classification_loss(self, logits, targets, reduction="mean"):
         """

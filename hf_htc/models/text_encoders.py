@@ -112,6 +112,13 @@ def is_decoder_only(text_config):
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
+def has_masked_lm(text_config):
+    """Whether encoders of this kind are trained by masked language modelling."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return text_config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
 def max_positions(encoder):
     """How many tokens the encoder's position table takes, or `None` when positions are relative.
 

@@ -200,9 +200,7 @@ def test_weights_of_other_labels(tmp_path):
 
 def test_a_text_longer_than_the_encoder_takes():
     model = make_model("hiagm", make_tree())
-    with pytest.raises(
-        ValueError, match=r"has 40 tokens; the text encoder takes 32. Tokenise with `truncation=True, max_length=32`"
-    ):
+    with pytest.raises(ValueError, match=r"has 40 tokens; the model takes 32. Tokenise with `truncation=True, max_length=32`"):
         model(input_ids=torch.ones(1, 40, dtype=torch.long))
 
 

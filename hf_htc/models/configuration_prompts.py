@@ -1,0 +1,58 @@
+"""`PromptConfig`: what methods that read a text encoder by prompts (HPT, PTMTTaxoFormer) have in common."""
+
+from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
+
+from .configuration_units import UnitConfig, check_transformer
+from .text_encoders import has_masked_lm
+
+
+@strict
+class PromptConfig(UnitConfig):
+    """
+    Options of the masked language modelling beside the classification.
+
+    Args:
+        mlm_head (`str`, *optional*, defaults to `"auto"`): The transform before the product with the word embeddings:
+            `"pretrained"` from the encoder's checkpoint, `"fresh"` with new weights, or `"identity"`, none. `from_text_encoder`
+            takes the checkpoint's and warns where there is none; a model from nothing has a fresh one where its kind of encoder
+            is trained with one, and none otherwise. Replaced by what it is.
+        mlm_activation (`str`, *optional*, defaults to `"gelu"`): Activation of the transform.
+        mlm_layer_norm_eps (`float`, *optional*, defaults to 1e-12): Of its layer norm.
+        mlm_probability (`float`, *optional*, defaults to 0.15): Share of the tokens that are to be guessed, in [0, 1); of them
+            80 % become [MASK], 10 % another word, 10 % stay.
+        special_token_ids (`list[int]`, *optional*): Tokens that are never masked, as the tokenizer names them.
+
+    Raises:
+        `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of range, a TextRCNN encoder.
+    """
+
+    model_type = "htc_prompts"
+
+    mlm_head: str = "auto"
+    mlm_activation: str = "gelu"
+    mlm_layer_norm_eps: float | int = 1e-12
+    mlm_probability: float | int = 0.15
+    special_token_ids: list | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.mlm_head == "auto":
+            self.mlm_head = "fresh" if has_masked_lm(self.text_config) else "identity"
+
+    @property
+    def num_prompt_tokens(self):
+        """Positions that the method adds to every text."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many positions it adds to a text.")
+
+    def validate_prompts(self):
+        check_transformer(self, self.model_type.removeprefix("htc_").upper())
+        allowed = ("pretrained", "fresh", "identity")
+        if self.mlm_head not in allowed:
+            raise ValueError(f"`mlm_head` is {self.mlm_head!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+        if self.mlm_activation not in ACT2FN:
+            raise ValueError(f"`mlm_activation` is {self.mlm_activation!r}, which transformers does not know.")
+        if not 0 <= self.mlm_probability < 1:
+            raise ValueError(f"`mlm_probability` is {self.mlm_probability}; it lies in [0, 1).")
+        if not self.mlm_layer_norm_eps > 0:
+            raise ValueError(f"`mlm_layer_norm_eps` is {self.mlm_layer_norm_eps}; it is above 0.")

@@ -1,0 +1,70 @@
+"""`PromptPreTrainedModel`: the base of methods that read a text encoder by prompts (HPT, PTMTTaxoFormer)."""
+
+import torch
+from transformers.utils import logging
+
+from .configuration_prompts import PromptConfig
+from .masked_lm import load_masked_lm
+from .modeling_htc import HTCPreTrainedModel
+
+
+logger = logging.get_logger(__name__)
+
+
+class PromptPreTrainedModel(HTCPreTrainedModel):
+    """
+    A model whose classifier has vectors of its own among the tokens, and a masked language modelling head `classifier.mlm`.
+
+    A subclass's classifier has `mlm`, a [`MaskedLMHead`], and `start(model, tokenizer)`, which sets the vectors that come from
+    words.
+    """
+
+    config: PromptConfig
+
+    @classmethod
+    def _load_encoder(cls, name_or_path, config, dtype, attn_implementation, hub_kwargs):
+        encoder, head = load_masked_lm(name_or_path, dtype, attn_implementation, **hub_kwargs)
+        wanted = config.get("mlm_head", "auto")
+        if wanted in ("auto", "pretrained"):
+            if head is None:
+                if wanted == "pretrained":
+                    raise ValueError(
+                        f"`mlm_head='pretrained'`, but {str(name_or_path)!r} brings no masked language modelling head; use "
+                        "'fresh', 'identity' or 'auto'."
+                    )
+                logger.warning(
+                    f"{str(name_or_path)!r} brings no masked language modelling head; its states are compared with the word "
+                    "embeddings as they are (`mlm_head='identity'`)."
+                )
+                config["mlm_head"] = "identity"
+            else:
+                config.update(mlm_head="pretrained", mlm_activation=head["activation"], mlm_layer_norm_eps=head["eps"])
+        return encoder, head if config["mlm_head"] == "pretrained" else None
+
+    def _start(self, head, tokenizer):
+        if head is not None:
+            self.classifier.mlm.take(head)
+        if tokenizer is not None:
+            self.classifier.start(self, tokenizer)
+
+    def fit_tokenizer(self, tokenizer):
+        """As [`~HTCPreTrainedModel.fit_tokenizer`]; also records the special tokens, which are never masked."""
+        super().fit_tokenizer(tokenizer)
+        self.config.special_token_ids = sorted(set(tokenizer.all_special_ids))
+
+    def resize_token_embeddings(self, *args, **kwargs):
+        """As transformers' own; the head's bias for the words grows along."""
+        embedding = super().resize_token_embeddings(*args, **kwargs)
+        self.classifier.mlm.resize(embedding.num_embeddings)
+        return embedding
+
+    def special_token_ids(self):
+        """Tokens that are never masked: what the tokenizer said, else the padding."""
+        ids = self.config.special_token_ids
+        pad = getattr(self.config.text_config, "pad_token_id", None)
+        return ids if ids is not None else [pad] if isinstance(pad, int) else []
+
+    def word_vectors_of(self, token_id):
+        """The embedding of one token, `(E,)`."""
+        embedding = self.get_input_embeddings()
+        return embedding(torch.tensor([token_id], device=embedding.weight.device))[0]
