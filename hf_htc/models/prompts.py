@@ -51,7 +51,7 @@ def mean_word_vectors(embedding, tokenizer, texts, add_special_tokens=False):
     """
     rows = tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"] if texts else []
     weight = embedding.weight
-    lengths = torch.tensor([len(row) for row in rows], device=weight.device)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device=weight.device)
     text = torch.repeat_interleave(torch.arange(len(rows), device=weight.device), lengths)
     tokens = torch.tensor([token for row in rows for token in row], dtype=torch.long, device=weight.device)
     sums = weight.new_zeros(len(rows), weight.shape[1]).index_add(0, text, embedding(tokens))
