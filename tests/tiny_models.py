@@ -86,6 +86,9 @@ VARIANTS = {
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
     "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
+    "hpt, BCE": ("hpt", "bert", {"unit_loss": "bce", "template": "released", "num_graph_layers": 2, "mlm_weight": 0.0}),
+    "hpt, HBM": ("hpt", "bert", {"unit_loss": "hbm", "edges": "to_levels", "text_dropout": 0.1}),
+    "hpt, joint": ("hpt", "bert", {"unit_loss": "wasl", "level_loss": "joint", "graph_form": "mean", "mlm_in_eval": True}),
 }
 
 

@@ -19,7 +19,7 @@ class UnitConfig(HTCConfig):
             `unit_losses.py`.
         loss_reduction (`str`, *optional*, defaults to `"document"`): Over the units of a document, then over documents; `"batch"`
             is over all units of the batch, as the authors' code has it: documents with many units then weigh more, and gradients
-            depend on how a batch is cut.
+            depend on how a batch is cut; `"sum"` adds up the units of a document.
         hbm_bounds (`bool`, *optional*, defaults to `True`): HBM's learnable bounds, the thresholds at inference; without, 0.
         hbm_alpha (`float`, *optional*, defaults to 1.0): HBM's scale of the biases; 0 leaves them out.
         hbm_margin (`float`, *optional*, defaults to 0.1): HBM's margin, in [0, 0.5); 0 leaves it out. The paper takes 0.01 for
@@ -71,7 +71,7 @@ class UnitConfig(HTCConfig):
     def validate_unit_loss(self):
         for key, allowed in (
             ("unit_loss", self.unit_loss_choices),
-            ("loss_reduction", ("document", "batch")),
+            ("loss_reduction", ("document", "sum", "batch")),
             ("hbm_bias", ("std", "mad")),
         ):
             if getattr(self, key) not in allowed:
@@ -97,7 +97,9 @@ class UnitConfig(HTCConfig):
 
 
 def check_transformer(config, method):
-    """Raises `ValueError` for a text encoder whose tokens do not attend to each other."""
+    """Raises `ValueError` for a text encoder whose tokens do not attend to each other, and for a pooler that nobody reads."""
+    if config.pooling == "pooler":
+        raise ValueError(f"{method} reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out.")
     if is_text_rcnn(config.text_config):
         raise ValueError(
             f"{method} puts prompts among the tokens, which a {config.text_config.model_type} encoder does not relate to each "

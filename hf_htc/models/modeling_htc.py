@@ -48,12 +48,16 @@ class HTCOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over documents, float32, when `labels` are given.
         logits (`torch.FloatTensor` of shape `(B, N)`): float32; label `n` is predicted when `logits[:, n] > 0`.
         losses (`dict[str, torch.FloatTensor]`, *optional*): The named parts of `loss`, each already weighted.
+        units (`dict`, *optional*): With `output_units=True`, what a unit method decided, flat over the entries `K` of all units
+            `U`: `scores (K,)`, `label (K,)` (-1 for [END]), `unit (K,)`, `document (U,)`, `node (U,)` (the level of the unit, or
+            its parent node, -1 for the root), `bounds (U,)` and, with labels, `targets (K,)`.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     losses: dict | None = None
+    units: dict | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -260,13 +264,14 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         output_attentions=None,
         output_hidden_states=None,
         prompts=None,
+        last_stays=False,
     ):
         """
         Runs the text encoder on left-aligned tokens.
 
         Args:
-            prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`, *optional*): Embeddings put behind each text, see
-                [`append_prompts`].
+            prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`, *optional*): Embeddings put behind each text, or, with
+                `last_stays`, before its last token; see [`append_prompts`].
 
         Returns:
             `tuple`: the encoder's output and the aligned mask, `(B, T)`; with `prompts` the mask is `(B, T + P)`, and the third
@@ -296,7 +301,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         places = ()
         if prompts is not None:
             embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-            inputs_embeds, attention_mask, position = append_prompts(embeds, attention_mask, prompts)
+            inputs_embeds, attention_mask, position = append_prompts(embeds, attention_mask, prompts, last_stays)
             input_ids, places = None, (position,)
             if extra:
                 extra["token_type_ids"] = nn.functional.pad(extra["token_type_ids"], (0, position.shape[1]))
@@ -327,7 +332,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return coherent_bce(logits, targets, self.coherence, reduction)
         return multi_label_bce(logits, targets, reduction)
 
-    def output(self, logits, losses, encoder_outputs, return_dict=None):
+    def output(self, logits, losses, encoder_outputs, return_dict=None, units=None):
         """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`, and `logits` are made coherent
         where `config.coherence` asks for it."""
         loss = sum(losses.values()) if losses else None
@@ -336,6 +341,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             loss=loss,
             logits=logits,
             losses=losses or None,
+            units=units,
             hidden_states=encoder_outputs.get("hidden_states"),
             attentions=encoder_outputs.get("attentions"),
         )

@@ -6,7 +6,7 @@ Legend: `B` documents, `T` tokens, `P` prompt positions, `E` embedding size.
 import torch
 
 
-def append_prompts(embeds, attention_mask, prompts):
+def append_prompts(embeds, attention_mask, prompts, last_stays=False):
     """
     Puts prompts directly behind each row's last real token. Behind the padding they would change with it, on every encoder whose
     positions are counted from the first token.
@@ -15,6 +15,7 @@ def append_prompts(embeds, attention_mask, prompts):
         embeds (`torch.Tensor` of shape `(B, T, E)`): Left-aligned token embeddings.
         attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens, which stand in front.
         prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`).
+        last_stays (`bool`, *optional*, defaults to `False`): Whether the last real token, [SEP], stays the last.
 
     Returns:
         `tuple`: the embeddings `(B, T + P, E)`, their mask, and where the prompts stand, `(B, P)`.
@@ -25,14 +26,14 @@ def append_prompts(embeds, attention_mask, prompts):
     number = prompts.shape[1]
     num_tokens = attention_mask.sum(1, keepdim=True).long()  # (B, 1)
     place = torch.arange(length + number, device=embeds.device)  # (T + P,)
+    front = (num_tokens - 1).clamp(min=0) if last_stays else num_tokens
     # Tokens, then prompts, then what was behind the tokens: the padding.
-    source = torch.where(
-        place < num_tokens, place, torch.where(place < num_tokens + number, length + place - num_tokens, place - number)
-    )
+    source = torch.where(place < front + number, length + place - front, place - number)
+    source = torch.where(place < front, place, source)
     whole = torch.cat([embeds, prompts.to(embeds.dtype)], 1)
     embeds = whole.gather(1, source.unsqueeze(-1).expand(-1, -1, whole.shape[-1]))
     mask = (place < num_tokens + number).to(attention_mask.dtype)
-    return embeds, mask, num_tokens + torch.arange(number, device=mask.device)
+    return embeds, mask, front + torch.arange(number, device=mask.device)
 
 
 @torch.no_grad()

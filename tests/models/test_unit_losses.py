@@ -370,7 +370,7 @@ def test_decision_logits_and_their_inverse():
     ("options", "message"),
     [
         ({"unit_loss": "focal"}, "allowed are 'bce', 'zlpr', 'hbm', 'asl', 'wasl'"),
-        ({"loss_reduction": "mean"}, "allowed are 'document', 'batch'"),
+        ({"loss_reduction": "mean"}, "allowed are 'document', 'sum', 'batch'"),
         ({"hbm_margin": 0.5}, r"`hbm_margin` is 0.5; it lies in \[0, 0.5\)"),
         ({"hbm_alpha": -1}, "`hbm_alpha` is -1; it is at least 0"),
         ({"asl_margin": 1}, "`asl_margin` is 1"),

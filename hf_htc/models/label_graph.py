@@ -1,0 +1,122 @@
+"""The graph of labels and level prompts of HPT: one vector a level that has seen the labels of the hierarchy.
+
+Legend: `M` nodes of the hierarchy, `L` levels, `E` embedding size, `G` edges of the graph.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import initialization as init
+
+from .modules import HTCModule
+
+
+def graph_edges(hierarchy, kind):
+    """
+    Edges of the graph over the `M` nodes of the hierarchy and, from id `M` on, the `L` levels.
+
+    Args:
+        kind (`str`): `"released"`: parent to child, level to each of its nodes; `"to_levels"`: the other way; `"both"`.
+
+    Returns:
+        `np.ndarray` of shape `(2, G)`, int64: sources and targets. Every node also sends to itself (`G` includes that).
+    """
+    levels = hierarchy.num_nodes + hierarchy.levels - 1
+    nodes = np.arange(hierarchy.num_nodes)
+    down = np.concatenate([hierarchy.edges, np.stack([levels, nodes], 1)]).T
+    parts = {"released": [down], "to_levels": [down[::-1]], "both": [down, down[::-1]]}[kind]
+    itself = np.arange(hierarchy.num_nodes + hierarchy.num_levels)
+    return np.concatenate([*parts, np.stack([itself, itself])], 1)
+
+
+class LabelGraph(HTCModule):
+    """
+    Graph encoder over label and level embeddings. One layer (`graph_form="attention"`):
+
+    `a_uv = softmax over the sources v of u of leaky_relu(p W x_v + q W x_u)`,
+    `x_u' = norm(x_u + dropout(sum_v a_uv W x_v + b))`;
+
+    with `graph_form="mean"`, `x_u' = x_u + dropout(relu(mean over v of W x_v))`.
+
+    Args:
+        config ([`HPTConfig`]): The hierarchy, `edges`, `num_graph_layers`, `graph_form`, `graph_dropout`.
+        size (`int`): `E`.
+    """
+
+    def __init__(self, config, size):
+        super().__init__()
+        hierarchy = config.get_hierarchy()
+        self.num_levels = hierarchy.num_levels
+        number = graph_edges(hierarchy, config.edges).shape[1]
+        self.register_buffer("source", torch.empty(number, dtype=torch.long), persistent=False)
+        self.register_buffer("target", torch.empty(number, dtype=torch.long), persistent=False)
+        kind = {"attention": GraphAttention, "mean": GraphMean}[config.graph_form]
+        self.layers = nn.ModuleList([kind(size, config.graph_dropout) for _ in range(config.num_graph_layers)])
+
+    @torch.no_grad()
+    def init_weights(self, config):
+        source, target = torch.as_tensor(graph_edges(config.get_hierarchy(), config.edges), device="cpu")
+        init.copy_(self.source, source)
+        init.copy_(self.target, target)
+
+    def forward(self, labels, levels):
+        """
+        Args:
+            labels (`torch.Tensor` of shape `(M, E)`), levels (`torch.Tensor` of shape `(L, E)`).
+
+        Returns:
+            `torch.Tensor` of shape `(L, E)`.
+        """
+        nodes = torch.cat([labels, levels])
+        for layer in self.layers:
+            nodes = layer(nodes, self.source, self.target)
+        return nodes[-self.num_levels :]
+
+
+class GraphAttention(HTCModule):
+    """A layer of [`LabelGraph`], one attention head, slope 0.2."""
+
+    def __init__(self, size, dropout):
+        super().__init__()
+        self.dense = nn.Linear(size, size, bias=False)
+        self.query, self.key = nn.Parameter(torch.empty(size)), nn.Parameter(torch.empty(size))
+        self.bias = nn.Parameter(torch.empty(size))
+        self.norm = nn.LayerNorm(size, eps=1e-5)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self, config):
+        init.xavier_uniform_(self.dense.weight)
+        bound = (6 / (len(self.key) + 1)) ** 0.5  # Xavier for a row
+        init.uniform_(self.query, -bound, bound)
+        init.uniform_(self.key, -bound, bound)
+        init.zeros_(self.bias)
+        init.ones_(self.norm.weight)
+        init.zeros_(self.norm.bias)
+
+    def forward(self, nodes, source, target):
+        sent = self.dense(nodes)
+        scores = nn.functional.leaky_relu((sent @ self.key)[source] + (sent @ self.query)[target], 0.2)
+        top = scores.new_full((len(nodes),), -torch.inf).scatter_reduce(0, target, scores.detach(), "amax")
+        weights = torch.exp(scores - top[target])
+        total = weights.new_zeros(len(nodes)).index_add(0, target, weights)
+        weights = (weights / total[target]).unsqueeze(1)
+        received = torch.zeros_like(sent).index_add(0, target, sent[source] * weights.to(sent.dtype))
+        return self.norm(nodes + self.dropout(received + self.bias))
+
+
+class GraphMean(HTCModule):
+    """A layer of [`LabelGraph`] as HPT's paper prints it."""
+
+    def __init__(self, size, dropout):
+        super().__init__()
+        self.dense = nn.Linear(size, size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self, config):
+        init.xavier_uniform_(self.dense.weight)
+
+    def forward(self, nodes, source, target):
+        sent = self.dense(nodes)
+        count = torch.zeros_like(sent[:, 0]).index_add(0, target, torch.ones_like(sent[:, 0])[source])
+        received = torch.zeros_like(sent).index_add(0, target, sent[source]) / count.unsqueeze(1)
+        return nodes + self.dropout(nn.functional.relu(received))
