@@ -40,6 +40,8 @@ VARIANTS = {
         Variant("hitin", "hitin"),
         Variant("himtl", "himtl"),
         Variant("himtl-hitin", "himtl", {"base": "hitin"}),
+        Variant("hpt", "hpt"),
+        Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
     )
 }
 

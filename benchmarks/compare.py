@@ -181,6 +181,8 @@ def run_method(method, key, encoder, dataset, hierarchy, options, seed):
     settings.update(
         max_length=options.max_length, bf16=options.bf16, pooling=model.config.pooling, threads=torch.get_num_threads()
     )
+    if hasattr(model.config, "mlm_head"):
+        settings["pretrained_mlm_head"] = model.config.mlm_head == "pretrained"
     log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
            for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip
     return scores, settings, log

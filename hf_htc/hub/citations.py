@@ -48,6 +48,15 @@ METHODS = {
   note = {ACL submission}
 }""",
     ),
+    "htc_hpt": (
+        "HPT",
+        """@inproceedings{wang-etal-2022-hpt,
+  title = {HPT: Hierarchy-aware Prompt Tuning for Hierarchical Text Classification},
+  author = {Wang, Zihan and Wang, Peiyi and Liu, Tianyu and Lin, Binghuai and Cao, Yunbo and Sui, Zhifang and Wang, Houfeng},
+  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
+  year = {2022}
+}""",
+    ),
 }
 
 PACKAGE = """@software{hf_htc,

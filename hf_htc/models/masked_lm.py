@@ -22,7 +22,7 @@ class MaskedLMHead(HTCModule):
     `h = norm(act(W x + b))` and one bias a word; the word embeddings themselves are the encoder's. With
     `config.mlm_head = "identity"`, `h = x`: what an encoder gets whose checkpoint brings no head.
 
-    `is_random = False` corrupts nothing and asks for every word of the text.
+    `is_random = False` makes training repeatable: the same words are guessed every time.
 
     Args:
         config ([`PromptConfig`]): `mlm_head`, `mlm_activation`, `mlm_layer_norm_eps`.
@@ -124,14 +124,15 @@ def _activation(text_config):
     return "gelu"
 
 
-def draw_masked(attention_mask, input_ids, probability, special_ids=(), is_random=True):
+def draw_masked(attention_mask, input_ids, probability, special_ids=(), mode="random"):
     """
     Draws the tokens that are to be guessed.
 
     Args:
         attention_mask, input_ids (`torch.Tensor` of shape `(B, T)`).
         probability (`float`): Of every token that is none of `special_ids`.
-        is_random (`bool`): `False` takes them all.
+        mode (`str`, *optional*, defaults to `"random"`): `"random"`; `"fixed"`: evenly spread tokens, the same every time; or
+            `"all"`.
 
     Returns:
         `torch.BoolTensor` of shape `(B, T)`.
@@ -139,10 +140,13 @@ def draw_masked(attention_mask, input_ids, probability, special_ids=(), is_rando
     free = attention_mask.bool()
     if len(special_ids):
         free = free & ~torch.isin(input_ids, torch.as_tensor(list(special_ids), device=input_ids.device))
-    return free & (torch.rand(input_ids.shape, device=input_ids.device) < probability) if is_random else free
+    if mode == "random":
+        return free & (torch.rand(input_ids.shape, device=input_ids.device) < probability)
+    step = max(1, round(1 / probability)) if probability > 0 and mode == "fixed" else 1
+    return free & (torch.arange(input_ids.shape[1], device=input_ids.device) % step == step // 2)
 
 
-def corrupt(embeds, masked, mask_vector, embedding, num_words, special_ids=(), is_random=True):
+def corrupt(embeds, masked, mask_vector, embedding, num_words, special_ids=(), mode="random"):
     """
     Replaces masked tokens as BERT does: 80 % by `[MASK]`, 10 % by a random word, 10 % stay.
 
@@ -151,12 +155,16 @@ def corrupt(embeds, masked, mask_vector, embedding, num_words, special_ids=(), i
         masked (`torch.BoolTensor` of shape `(B, T)`): From [`draw_masked`].
         mask_vector (`torch.Tensor` of shape `(E,)`).
         embedding (`nn.Embedding`): The word embeddings; random words are none of `special_ids`.
+        mode (`str`, *optional*, defaults to `"random"`): As in [`draw_masked`]: with `"fixed"` all become `[MASK]`, with `"all"`
+            nothing changes.
 
     Returns:
         `torch.Tensor` of shape `(B, T, E)`.
     """
-    if not is_random:
+    if mode == "all":
         return embeds
+    if mode == "fixed":
+        return torch.where(masked.unsqueeze(-1), mask_vector.to(embeds.dtype), embeds)
     kind = torch.rand(masked.shape, device=embeds.device)
     words = torch.randint(num_words, masked.shape, device=embeds.device)
     if len(special_ids):  # a special token drawn stays what it was

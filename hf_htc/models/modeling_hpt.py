@@ -188,14 +188,15 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         attention_mask, input_ids, token_type_ids = left_align(attention_mask, input_ids, token_type_ids)
-        special, is_random = self.special_token_ids(), self.training and self.classifier.mlm.is_random
-        masked = draw_masked(attention_mask, input_ids, self.config.mlm_probability, special, is_random)
+        special = self.special_token_ids()
+        mode = ("random" if self.classifier.mlm.is_random else "fixed") if self.training else "all"
+        masked = draw_masked(attention_mask, input_ids, self.config.mlm_probability, special, mode)
         if self.config.template == "released":  # the last token stands behind the prompts; it is [SEP]
             place = torch.arange(masked.shape[1], device=masked.device)
             masked = masked & (place < attention_mask.sum(1, keepdim=True) - 1)
         embedding = self.get_input_embeddings()
         embeds = corrupt(
-            embedding(input_ids), masked, self.classifier.mask_embedding, embedding, embedding.num_embeddings, special, is_random
+            embedding(input_ids), masked, self.classifier.mask_embedding, embedding, embedding.num_embeddings, special, mode
         )
         return attention_mask, input_ids, token_type_ids, embeds, masked
 

@@ -111,6 +111,16 @@ SPACES["hisr"] = {
     "positive_margin": {"type": "uniform", "low": 0.1, "high": 0.9},
     "negative_margin": {"type": "uniform", "low": 0.05, "high": 0.3},
 }
+# HPT states single values: Adam 3e-5, batch 16; the HBM paper tries alpha and margin on EURLEX57K (its Figure 5).
+SPACES["hpt"] = {
+    **{name: entry for name, entry in _SHARED.items() if name != "text_dropout"},
+    "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+    "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
+    "hbm_alpha": {"type": "categorical", "choices": [0.01, 0.1, 1.0]},
+    "hbm_margin": {"type": "categorical", "choices": [0.01, 0.1, 0.2]},
+    "num_graph_layers": {"type": "integer", "low": 0, "high": 2},
+    "mlm_weight": {"type": "categorical", "choices": [0.0, 0.5, 1.0]},
+}
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000
 

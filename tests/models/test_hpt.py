@@ -257,10 +257,11 @@ def test_masked_language_modelling_is_of_training_only():
 
 def test_the_last_token_of_the_released_template_is_never_masked():
     model, batch = make_model("hpt", make_tree(), template="released").train(), make_batch()
-    model.classifier.mlm.is_random = False
+    model.config.mlm_probability = 0.99
+    torch.manual_seed(0)
     *_, masked = model._mask_words(batch["attention_mask"], batch["input_ids"], None)
     last = batch["attention_mask"].sum(1) - 1
-    assert masked.sum(1).tolist() == last.tolist() and not masked.gather(1, last.unsqueeze(1)).any()
+    assert masked.sum() > 20 and not masked.gather(1, last.unsqueeze(1)).any()
 
 
 def test_prompts_are_made_once_at_inference(monkeypatch):

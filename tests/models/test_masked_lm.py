@@ -114,8 +114,12 @@ def test_masking_draws_its_shares_and_spares_special_tokens():
     assert is_mask.float().mean() == pytest.approx(0.8, abs=0.02)
     assert replaced.float().mean() == pytest.approx(0.1 * 0.96 * 0.98, abs=0.02)
     assert not torch.isin(changed[masked][replaced], torch.tensor([1.0, 2.0])).any()
-    assert torch.equal(draw_masked(attention, ids, 0.15, [1], is_random=False), attention.bool() & (ids != 1))
-    assert torch.equal(corrupt(embedding(ids), masked, torch.ones(1), embedding, 50, is_random=False), embedding(ids))
+    assert torch.equal(draw_masked(attention, ids, 0.15, [1], "all"), attention.bool() & (ids != 1))
+    assert torch.equal(corrupt(embedding(ids), masked, torch.ones(1), embedding, 50, mode="all"), embedding(ids))
+    fixed = draw_masked(attention, ids, 0.15, [], "fixed")
+    assert fixed[0].nonzero().flatten().tolist() == list(range(3, 80, 7))
+    changed = corrupt(embedding(ids), fixed, torch.tensor([-1.0]), embedding, 50, mode="fixed").squeeze(2)
+    assert torch.equal(changed, torch.where(fixed, -1.0, ids.float()))
 
 
 def test_head_grows_with_the_words():
