@@ -18,6 +18,7 @@ _EXPORTS = {
     "DatasetReport": "report",
     "check_dataset": "checks",
     "check_files": "checks",
+    "unit_statistics": "unit_counts",
 }
 
 __all__ = sorted(_EXPORTS)
