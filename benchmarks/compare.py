@@ -23,8 +23,10 @@ from transformers import AutoTokenizer, set_seed
 
 import hf_htc
 from hf_htc.cli.common import score_table, set_up_logging
+from hf_htc.data import label_csr
 from hf_htc.evaluation.baselines import svm_baseline
 from hf_htc.evaluation.predictions import evaluate_model
+from hf_htc.evaluation.ranking import ranking_scores
 from hf_htc.training import HTCTrainingArguments, build_trainer
 from hf_htc.training.manifest import run_manifest, source_commit
 from hf_htc.training.word_vectors import build_text_rcnn
@@ -172,7 +174,7 @@ def run_method(method, key, encoder, dataset, hierarchy, options, seed):
     with torch.autocast(model.device.type, torch.bfloat16, enabled=options.bf16):
         results = {split: evaluate_model(model, tokenizer, dataset[split]) for split in ("validation", "test")}
     write_predictions(results["test"].records, hierarchy, options.output, key)
-    scores = {split: result.scores for split, result in results.items()}
+    scores = {split: {**result.scores, **ranking(result, dataset[split], hierarchy)} for split, result in results.items()}
     settings = {
         key: getattr(args, key)
         for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")
@@ -186,6 +188,13 @@ def run_method(method, key, encoder, dataset, hierarchy, options, seed):
     log = [{k: v for k, v in entry.items() if k in ("step", "epoch", "loss", "eval_loss", "eval_micro_f1", "eval_macro_f1")}
            for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]  # fmt: skip
     return scores, settings, log
+
+
+def ranking(result, documents, hierarchy):
+    """R@5 and nDCG@5 of the ten best labels that every record keeps."""
+    ranked = [[hierarchy.id(name) for name, _ in record["top_k"]] for record in result.records]
+    gold = label_csr(documents)
+    return ranking_scores(ranked, hierarchy.close(gold) if result.scores["closure"] == "up" else gold, hierarchy.num_labels)
 
 
 def write_predictions(records, hierarchy, output, key):

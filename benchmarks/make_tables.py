@@ -50,13 +50,25 @@ def details(results, significance):
                 if key.startswith("level_") and key.endswith("micro_f1") and "c_" not in key
             ]
             scores = [percent(test[key]) for key in ("micro_f1", "macro_f1", "samples_f1")]
+            ranks = [f"{test[key]:.3f}" for key in ("recall_at_5", "ndcg_at_5") if key in test]
             count, seconds = manifest["dataset"]["documents"]["validation"], manifest["seconds"]["total"]
-            rows.append([run, *scores, " / ".join(levels), percent(validation["micro_f1"]), f"{count:,}", f"{seconds:,.0f}"])
+            rows.append(
+                [
+                    run,
+                    *scores,
+                    " / ".join(ranks) or "-",
+                    " / ".join(levels),
+                    percent(validation["micro_f1"]),
+                    f"{count:,}",
+                    f"{seconds:,.0f}",
+                ]
+            )
         head = [
             "run",
             "test micro-F1",
             "macro-F1",
             "samples-F1",
+            "R@5 / nDCG@5",
             "micro-F1 by level",
             "validation micro-F1",
             "validation documents",

@@ -1,0 +1,45 @@
+"""Ranking scores of the best labels of every document.
+
+Legend: `S` documents, `K` ranks.
+"""
+
+import numpy as np
+
+from hf_htc.models.label_sets import as_csr, contains, row_ids, sorted_unique
+
+
+def ranking_scores(ranked, gold, num_labels, k=5):
+    """
+    Recall and normalised discounted cumulative gain at `k`, the mean over the documents that have a label.
+
+    Args:
+        ranked (`np.ndarray` of shape `(S, K)`, int): Label ids, best first, at least `min(k, N)` of them.
+        gold (`list[list[int]]` or CSR pair `(indptr, indices)`): Label ids of every document.
+        num_labels (`int`): `N`.
+        k (`int`, *optional*, defaults to 5): Ranks that count.
+
+    Returns:
+        `dict`: `recall_at_k`, right labels among the best `k` divided by all right labels; `ndcg_at_k`, the sum over the right
+        ones at rank `r` of `1 / log2(r + 1)` divided by the largest such sum. In [0, 1]; 0 without documents.
+
+    Raises:
+        `ValueError`: too few ranks, or another number of documents.
+    """
+    ranked = np.asarray(ranked)
+    indptr, indices, _ = as_csr(gold, num_labels)
+    if len(ranked) != len(indptr) - 1:
+        raise ValueError(f"`ranked` has {len(ranked)} documents, `gold` has {len(indptr) - 1}.")
+    best = min(k, num_labels)
+    if ranked.ndim != 2 or ranked.shape[1] < best:
+        raise ValueError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels a document.")
+    ranked = ranked[:, :best].astype(np.int64)
+    keys = sorted_unique(row_ids(indptr) * num_labels + indices)
+    counts = np.bincount(keys // num_labels, minlength=len(ranked))
+    right = contains(keys, (np.arange(len(ranked))[:, None] * num_labels + ranked).ravel()).reshape(ranked.shape)
+    discounts = 1 / np.log2(np.arange(k) + 2)
+    ideal = np.concatenate([[1.0], np.cumsum(discounts)])[np.minimum(counts, k)]
+    has_labels = counts > 0
+    recall = right.sum(1) / np.maximum(counts, 1)
+    gain = right @ discounts[:best] / ideal
+    number = max(1, int(has_labels.sum()))
+    return {f"recall_at_{k}": float(recall[has_labels].sum() / number), f"ndcg_at_{k}": float(gain[has_labels].sum() / number)}
