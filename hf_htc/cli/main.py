@@ -14,6 +14,7 @@ COMMANDS = {
     "tune": ("tune", "search a method's settings on the validation data; resumable"),
     "evaluate": ("evaluate", "score a checkpoint and write a report"),
     "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
+    "units": ("units", "show the units of one document: scores, thresholds, HBM's bounds"),
     "data": ("data", "look at data: `hf-htc data check`"),
     "info": ("info", "show a taxonomy or a checkpoint"),
     "export": ("export", "export a checkpoint to ONNX, checked against PyTorch"),

@@ -228,7 +228,7 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
             "label": torch.arange(scores.shape[1], device=scores.device).repeat(batch),
             "unit": units.unit,
             "document": units.document,
-            "node": torch.arange(len(self.classifier.level_embeddings), device=scores.device).repeat(batch) + 1,
+            "level": torch.arange(len(self.classifier.level_embeddings), device=scores.device).repeat(batch) + 1,
             "bounds": None if bounds is None else bounds.flatten(),
             "targets": None if targets is None else targets.flatten(),
         }

@@ -48,9 +48,9 @@ class HTCOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over documents, float32, when `labels` are given.
         logits (`torch.FloatTensor` of shape `(B, N)`): float32; label `n` is predicted when `logits[:, n] > 0`.
         losses (`dict[str, torch.FloatTensor]`, *optional*): The named parts of `loss`, each already weighted.
-        units (`dict`, *optional*): With `output_units=True`, what a unit method decided, flat over the entries `K` of all units
-            `U`: `scores (K,)`, `label (K,)` (-1 for [END]), `unit (K,)`, `document (U,)`, `node (U,)` (the level of the unit, or
-            its parent node, -1 for the root), `bounds (U,)` and, with labels, `targets (K,)`.
+        units (`dict`, *optional*): What a unit method decided, with `output_units=True`; flat, of every entry of all units its
+            `scores (K,)`, `label (K,)` (a node, -1 for [END]), `unit (K,)` and, with labels, `targets (K,)`; of every unit its
+            `document (U,)`, `bounds (U,)` (HBM) and `level (U,)` or `node (U,)`, the parent that decides, -1 for the root.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
     """
 

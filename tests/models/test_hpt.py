@@ -178,7 +178,7 @@ def test_logits_and_loss_by_hand(name, hierarchy):
     for k in range(0, len(units["label"]), 7):
         label, unit = int(units["label"][k]), int(units["unit"][k])
         document = int(units["document"][unit])
-        assert int(units["node"][unit]) == hierarchy.levels[label] and bool(units["targets"][k]) == (label in sets[document])
+        assert int(units["level"][unit]) == hierarchy.levels[label] and bool(units["targets"][k]) == (label in sets[document])
         bound = 0.0 if units["bounds"] is None else float(units["bounds"][unit])
         assert float(output.logits[document, label]) == pytest.approx(factor * (float(units["scores"][k]) - bound), abs=1e-5)
 

@@ -1,0 +1,51 @@
+"""`hf-htc units CHECKPOINT`: how a unit method decided about one document."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+
+
+@dataclass
+class UnitsArguments:
+    """Which document is looked at."""
+
+    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id of hpt, hidec or ptmt."})
+    text: str | None = field(default=None, metadata={"help": "A text; without one, a document of the data set."})
+    split: str = field(default="test", metadata={"help": "The split of the document."})
+    row: int = field(default=0, metadata={"help": "Its number in the split, from 0."})
+    most: int = field(default=8, metadata={"help": "Entries printed of a unit, beside the chosen and the gold ones."})
+    plot: str | None = field(default=None, metadata={"help": "An image file to draw the units into."})
+    output: str | None = field(default=None, metadata={"help": "A JSON file to write the units into."})
+
+
+def run(arguments):
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--checkpoint", *arguments]
+    data, options = parse([DataArguments, UnitsArguments], arguments, "hf-htc units", "hf-htc units CHECKPOINT [options]")
+    set_up_logging()
+    from hf_htc.data import as_split
+    from hf_htc.evaluation.predictions import check_same_labels
+    from hf_htc.evaluation.unit_view import plot_units, unit_text, unit_view
+
+    model, tokenizer, _ = load_checkpoint(options.checkpoint)
+    text, labels = options.text, None
+    if text is None:
+        own = model.config.get_hierarchy()
+        dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)
+        check_same_labels(own, hierarchy)
+        rows = as_split(dataset, options.split)
+        if not 0 <= options.row < len(rows):
+            raise ValueError(f"`--row` is {options.row}; the split {options.split!r} has the rows 0 to {len(rows) - 1}.")
+        text, labels = rows[options.row]["text"], rows[options.row]["labels"]
+    views = unit_view(model, tokenizer, text, labels)
+    print(unit_text(views, options.most))
+    for file, write in ((options.plot, plot_units), (options.output, _write_json)):
+        if file is not None:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            write(views, file)
+
+
+def _write_json(views, path):
+    Path(path).write_text(json.dumps(views, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
