@@ -86,6 +86,10 @@ VARIANTS = {
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
     "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
+    "ptmt, HBM": ("ptmt", "bert", {"unit_loss": "hbm"}),
+    "ptmt, appendix": ("ptmt", "bert", {
+        "unit_loss": "bce", "template": "appendix", "train_label_tokens": False, "label_init": "random", "mlm_alpha": 0,
+    }),
 }
 
 

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 import hf_htc
 from hf_htc import LabelHierarchy
+from hf_htc.models.configuration_units import UnitConfig
 
 
 METHODS = [*hf_htc.METHODS, *VARIANTS]
@@ -48,6 +49,11 @@ def hierarchy(request):
 @pytest.fixture
 def model(method, hierarchy):
     return make_model(method, hierarchy)
+
+
+def needs_transformer(method, encoder):
+    """Whether a method's tokens must attend to each other, and this encoder's do not."""
+    return encoder == "htc_textrcnn" and issubclass(hf_htc.config_class(split_variant(method)[0]), UnitConfig)
 
 
 def logits_of(model, batch):
@@ -136,6 +142,10 @@ def test_weights_are_moved_before_the_config(model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("encoder", ALL_ENCODERS)
 def test_logits_do_not_depend_on_neighbours_or_padding(encoderless, tree, encoder):
+    if needs_transformer(encoderless, encoder):
+        with pytest.raises(StrictDataclassError, match="take a transformer such as BERT"):
+            make_model(encoderless, tree, encoder)
+        return
     model = make_model(encoderless, tree, encoder)
     pad = model.config.text_config.pad_token_id or 0
     batch = make_batch(low=6)
@@ -162,7 +172,7 @@ def test_logits_do_not_depend_on_neighbours_or_padding(encoderless, tree, encode
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last", "pooler"])
 def test_every_pooling_is_padding_independent(method, tree, pooling):
-    if method == "hiagm, LA" and pooling == "pooler":
+    if pooling == "pooler" and (method == "hiagm, LA" or method.startswith("ptmt")):
         with pytest.raises(StrictDataclassError, match="reads the tokens"):
             make_model(method, tree, pooling=pooling)
         return
@@ -256,6 +266,8 @@ def test_inputs_embeds_give_the_same_logits(model):
 
 @pytest.mark.parametrize("encoder", ALL_ENCODERS)
 def test_every_parameter_gets_a_gradient_and_changes(encoderless, dag, encoder):
+    if needs_transformer(encoderless, encoder):
+        return  # refused, see above
     model = make_model(encoderless, dag, encoder).train()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -304,7 +316,9 @@ def test_label_statistics_start_the_logits_at_the_prior(method, tree):
     bias = model.classifier.out_proj.bias if method.startswith("flat") else model.classifier.out_bias
     share = (torch.tensor(model.config.label_counts) + 0.5) / 201
     share = share.mean(0, keepdim=True) if len(bias) == 1 else share  # one bias for all labels
-    torch.testing.assert_close(torch.sigmoid(bias), share, atol=1e-6, rtol=1e-5)
+    # The score of ZLPR and HBM is half the logit.
+    scale = 2 if getattr(model.config, "unit_loss", None) in ("zlpr", "hbm") else 1
+    torch.testing.assert_close(torch.sigmoid(scale * bias), share, atol=1e-6, rtol=1e-5)
     if model.config.coherence == "none":
         model.set_label_statistics([[2]])
         assert model.config.label_closure == "as_given"
@@ -330,6 +344,10 @@ def test_autocast_gives_float32_logits_and_gradients(model, hierarchy):
         output = model(**batch)
     assert output.logits.dtype == torch.float32
     torch.testing.assert_close(output.logits, expected.logits, atol=0.15, rtol=0.1)
+    model.train()  # in eval mode, what only training needs has no gradient
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(**batch)
+    assert output.loss.dtype == torch.float32
     output.loss.backward()
     assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
 
@@ -370,8 +388,8 @@ def test_unused_training_parts_do_not_change_eval(model):
 
 
 def test_export_with_dynamic_shapes(model):
-    batch = make_batch()
-    size, length = torch.export.Dim("batch", min=2, max=16), torch.export.Dim("length", min=2, max=30)
+    batch, longest = make_batch(), model.config.max_text_length or 30
+    size, length = torch.export.Dim("batch", min=2, max=16), torch.export.Dim("length", min=2, max=min(30, longest))
     others = [batch, make_batch(3, 14, seed=1), make_batch(6, 8, seed=2)]
     shape = {0: size, 1: length}
     if not getattr(model.model, "supports_dynamic_length", True):  # a recurrent encoder is written out word by word
