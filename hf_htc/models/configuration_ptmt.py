@@ -17,8 +17,8 @@ class PTMTTaxoFormerConfig(PromptConfig):
     The paper's ablations: `mlm_alpha=0`, `l1_weight=0`, `unit_loss="bce"`, `train_label_tokens=False`.
 
     Args:
-        problem (`str`, *optional*, defaults to `"multi_label"`): `"single_label"`: at most one label a level, by a softmax over the
-            labels of the level and "none", which every level has as a class of its own.
+        problem (`str`, *optional*, defaults to `"multi_label"`): `"single_label"`: at most one label a level, by a softmax over
+            the labels of the level and "none", which every level has as a class of its own.
         unit_loss (`str`, *optional*, defaults to `"auto"`): `"wasl"`, or any other loss of [`UnitConfig`]; with
             `problem="single_label"` `"cross_entropy"`, or `"asl"` in its single-label form. `"auto"` is the first of these.
         num_prompts (`int`, *optional*, defaults to 5): `m`, learnable prompt vectors; the paper searches 2 to 10.
@@ -43,8 +43,8 @@ class PTMTTaxoFormerConfig(PromptConfig):
         l1_scope (`str`, *optional*, defaults to `"level"`): Labels are counted in every `"level"`, or in the whole `"document"`.
         label_mask_probability (`float`, *optional*, defaults to 0.9): `p_label`, in (0, 1]: how probably a slot is masked in
             training; otherwise it holds the mean of the label tokens of its level's labels.
-        wasl_slots (`str`, *optional*, defaults to `"masked"`): Slots that the classification loss looks at; `"all"` are also those
-            that hold their own answer.
+        wasl_slots (`str`, *optional*, defaults to `"masked"`): Slots that the classification loss looks at; `"all"` are also
+            those that hold their own answer.
         prune (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether predictions are pruned to paths of the hierarchy:
             `logits` become at most those of their parents. `"auto"`: when the training labels are closed.
 

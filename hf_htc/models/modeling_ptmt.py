@@ -23,7 +23,7 @@ from .modules import HTCModule
 from .path_pruning import PathPruning
 from .prompts import mean_word_vectors
 from .text_encoders import left_align
-from .unit_losses import decision_logits, prior_scores, single_label_asymmetric_loss, unit_loss
+from .unit_losses import asymmetric_loss, decision_logits, prior_scores, single_label_asymmetric_loss, unit_loss
 from .units import Units
 
 
@@ -326,6 +326,8 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
             loss = single_label_asymmetric_loss(
                 scores, targets, units, config.asl_gamma_positive, config.asl_gamma_negative, reduction=config.loss_reduction
             )
+        elif config.unit_loss == "bce":  # a sum as WASL is, or the L1 loss would outweigh it
+            loss = asymmetric_loss(scores, targets, units, 0, 0, 0, reduction=config.loss_reduction)
         else:
             loss = unit_loss(config, scores, targets, units, bounds, levels)
         weight = 1 - config.mlm_alpha
