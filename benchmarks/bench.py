@@ -40,6 +40,7 @@ VARIANTS = {
         Variant("hitin", "hitin"),
         Variant("himtl", "himtl"),
         Variant("himtl-hitin", "himtl", {"base": "hitin"}),
+        Variant("ptmt", "ptmt"),
     )
 }
 

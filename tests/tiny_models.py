@@ -87,10 +87,9 @@ VARIANTS = {
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
     "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
     "ptmt, HBM": ("ptmt", "bert", {"unit_loss": "hbm"}),
-    "ptmt, appendix": ("ptmt", "bert", {
-        "unit_loss": "bce", "template": "appendix", "train_label_tokens": False, "label_init": "random", "mlm_alpha": 0,
-    }),
-}
+    "ptmt, appendix": ("ptmt", "bert", {"template": "appendix", "unit_loss": "bce", "train_label_tokens": False,
+                                        "label_init": "random", "mlm_alpha": 0}),
+}  # fmt: skip
 
 
 _NARROW = {

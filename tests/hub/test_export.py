@@ -43,6 +43,7 @@ CASES += [
     ("himtl", "dag", "bert"),
     ("himtl, HiTIN", "tree", "bert"),
     ("flat, coherent", "dag", "bert"),
+    ("ptmt", "dag", "bert"),
 ]
 
 
