@@ -2,8 +2,6 @@
 
 import copy
 import logging
-import math
-import random
 
 import pytest
 import torch
@@ -23,9 +21,7 @@ from tiny_models import (
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from hf_htc import LabelHierarchy, PTMTTaxoFormerConfig, PTMTTaxoFormerForHierarchicalTextClassification
-from hf_htc.models.label_slots import LabelSlots
-from hf_htc.models.path_pruning import PathPruning
+from hf_htc import LabelHierarchy, PTMTTaxoFormerForHierarchicalTextClassification
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -421,43 +417,6 @@ def test_nothing_is_drawn_in_eval_mode(monkeypatch):
 # ---------------------------------------------------------------------------------------------- pruning
 
 
-def random_hierarchy(seed):
-    generator = random.Random(seed)
-    number = generator.randint(1, 14)
-    order = list(range(number))
-    generator.shuffle(order)
-    parents = [[] for _ in range(number)]
-    most = 1 if seed % 2 else 3
-    for place, node in enumerate(order):
-        count = min(place, generator.randint(0, most))
-        parents[node] = generator.sample(order[:place], count)
-    return LabelHierarchy([f"n{i}" for i in range(number)], parents, num_labels=generator.randint(1, number))
-
-
-def plainly_pruned(hierarchy, logits):
-    """All nodes, recursively: what is no label is as good as the best of its parents, and free at the top."""
-
-    def value(node):
-        own = logits[node] if node < hierarchy.num_labels else math.inf
-        return min(own, max((value(parent) for parent in hierarchy.parents[node]), default=math.inf))
-
-    return [value(label) for label in range(hierarchy.num_labels)]
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_pruning_by_recursion(seed):
-    hierarchy = random_hierarchy(seed)
-    config = PTMTTaxoFormerConfig(text_config=make_encoder_config(), hierarchy=hierarchy)
-    pruning = PathPruning(config)
-    pruning.init_weights(config)
-    logits = torch.randn(5, hierarchy.num_labels, generator=torch.Generator().manual_seed(seed))
-    found = pruning(logits)
-    assert found.tolist() == [plainly_pruned(hierarchy, row) for row in logits.tolist()]
-    if hierarchy.is_tree and hierarchy.num_labels == hierarchy.num_nodes:  # as `closure="prune"` has it
-        sets = [(row > 0).nonzero().flatten().tolist() for row in logits]
-        assert [(row > 0).nonzero().flatten().tolist() for row in found] == hierarchy.prune(sets)
-
-
 def test_pruning_follows_the_training_labels():
     tree, batch = make_tree(), make_batch()
     model = make_ptmt(statistics=False)
@@ -576,26 +535,7 @@ def test_single_label_exports_and_reloads(tmp_path):
         assert torch.equal(type(model).from_pretrained(tmp_path).eval()(**batch).logits, model(**batch).logits)
 
 
-# ---------------------------------------------------------------------------------------------- slots, prediction, errors
-
-
-def test_slot_products_by_loops():
-    hierarchy = make_dag()
-    config = PTMTTaxoFormerConfig(text_config=make_encoder_config(), hierarchy=hierarchy)
-    slots = LabelSlots(config)
-    slots.init_weights(config)
-    states, vectors = torch.randn(2, hierarchy.num_levels, 5), torch.randn(hierarchy.num_labels, 5)
-    targets = hot([[0, 1, 7], []], hierarchy.num_labels)
-    scores, (means, counts) = slots.scores(states, vectors), slots.means(targets, vectors)
-    for row in range(2):
-        for label in range(hierarchy.num_labels):
-            expected = states[row, hierarchy.levels[label] - 1] @ vectors[label]
-            torch.testing.assert_close(scores[row, label], expected)
-        for level in range(hierarchy.num_levels):
-            gold = [n for n in range(hierarchy.num_labels) if targets[row, n] and hierarchy.levels[n] == level + 1]
-            assert counts[row, level] == len(gold)
-            expected = vectors[gold].mean(0) if gold else torch.zeros(5)
-            torch.testing.assert_close(means[row, level], expected)
+# ---------------------------------------------------------------------------------------------- prediction, errors
 
 
 def test_longer_texts_are_cut_to_leave_room(encoder, caplog):
