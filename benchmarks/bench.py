@@ -42,6 +42,7 @@ VARIANTS = {
         Variant("himtl-hitin", "himtl", {"base": "hitin"}),
         Variant("hpt", "hpt"),
         Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
+        Variant("ptmt", "ptmt"),
     )
 }
 

@@ -20,6 +20,7 @@ METHODS = {
     "himtl": ("configuration_himtl", "HiMTLConfig", "modeling_himtl", "HiMTLForHierarchicalTextClassification"),
     "hisr": ("configuration_hisr", "HiSRConfig", "modeling_hisr", "HiSRForHierarchicalTextClassification"),
     "hpt": ("configuration_hpt", "HPTConfig", "modeling_hpt", "HPTForHierarchicalTextClassification"),
+    "ptmt": ("configuration_ptmt", "PTMTTaxoFormerConfig", "modeling_ptmt", "PTMTTaxoFormerForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

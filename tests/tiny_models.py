@@ -89,7 +89,10 @@ VARIANTS = {
     "hpt, BCE": ("hpt", "bert", {"unit_loss": "bce", "template": "released", "num_graph_layers": 2, "mlm_weight": 0.0}),
     "hpt, HBM": ("hpt", "bert", {"unit_loss": "hbm", "edges": "to_levels", "text_dropout": 0.1}),
     "hpt, joint": ("hpt", "bert", {"unit_loss": "wasl", "level_loss": "joint", "graph_form": "mean", "mlm_in_eval": True}),
-}
+    "ptmt, HBM": ("ptmt", "bert", {"unit_loss": "hbm"}),
+    "ptmt, appendix": ("ptmt", "bert", {"template": "appendix", "unit_loss": "bce", "train_label_tokens": False,
+                                        "label_init": "random", "mlm_alpha": 0}),
+}  # fmt: skip
 
 
 _NARROW = {

@@ -40,6 +40,13 @@ METHODS = {
   year = {2023}
 }""",
     ),
+    "htc_ptmt": (
+        "PTMTTaxoFormer",
+        """@misc{ptmt-taxoformer,
+  title = {Prompt-Tuned Multi-Task Taxonomic Transformer (PTMTTaxoFormer)},
+  author = {Vasantha, Rajashekar and Nguyen, Nhan and Zhang, Yue}
+}""",
+    ),
     "htc_himtl": (
         "HiMTL",
         """@misc{himtl,

@@ -27,7 +27,9 @@ class HPTConfig(PromptConfig):
         label_init (`str`, *optional*, defaults to `"names"`): Where label embeddings start: the mean of the word embeddings of
             the label's text, `"names"`; with [CLS] and [SEP] among them, `"names_with_special_tokens"`, as released; or
             `"random"`.
-        mlm_weight (`float`, *optional*, defaults to 1.0): Weight of the masked language modelling in training; 0 leaves it out.
+        mlm_weight (`float` or `"auto"`, *optional*, defaults to `"auto"`): Weight of the masked language modelling in training; 0
+            leaves it out. `"auto"` is 1, as in the paper, and 0 with `mlm_head="identity"`: an encoder that cannot guess words
+            would learn that first and the labels much later. Replaced by what it is.
         mlm_in_eval (`bool`, *optional*, defaults to `False`): Whether the loss in eval mode has it too, on the whole text without
             any corruption, as released. Logits never depend on it.
 
@@ -36,7 +38,7 @@ class HPTConfig(PromptConfig):
     """
 
     model_type = "htc_hpt"
-    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 1e-3}
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
 
     text_dropout: float | int = 0.0
     hbm_alpha: float | int = 0.1
@@ -47,8 +49,13 @@ class HPTConfig(PromptConfig):
     graph_dropout: float | int = 0.1
     template: str = "paper"
     label_init: str = "names"
-    mlm_weight: float | int = 1.0
+    mlm_weight: float | int | str = "auto"
     mlm_in_eval: bool = False
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.mlm_weight == "auto":
+            self.mlm_weight = 0.0 if self.mlm_head == "identity" else 1.0
 
     @property
     def num_prompt_tokens(self):
@@ -66,5 +73,5 @@ class HPTConfig(PromptConfig):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in ("num_graph_layers", "mlm_weight"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
+            if isinstance(getattr(self, key), str) or not getattr(self, key) >= 0:
+                raise ValueError(f"`{key}` is {getattr(self, key)!r}; it is at least 0.")

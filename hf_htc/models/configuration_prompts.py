@@ -21,6 +21,9 @@ class PromptConfig(UnitConfig):
         mlm_layer_norm_eps (`float`, *optional*, defaults to 1e-12): Of its layer norm.
         mlm_probability (`float`, *optional*, defaults to 0.15): Share of the tokens that are to be guessed, in [0, 1); of them
             80 % become [MASK], 10 % another word, 10 % stay.
+        state_scale (`float` or `"auto"`, *optional*, defaults to `"auto"`): Factor on the encoder's states. `"auto"` is 1 where
+            encoders of the kind are trained by masked language modelling, else `hidden_size ** -0.5`, the factor of T5's own
+            head, and is replaced by it.
         special_token_ids (`list[int]`, *optional*): Tokens that are never masked, as the tokenizer names them.
 
     Raises:
@@ -33,12 +36,15 @@ class PromptConfig(UnitConfig):
     mlm_activation: str = "gelu"
     mlm_layer_norm_eps: float | int = 1e-12
     mlm_probability: float | int = 0.15
+    state_scale: float | int | str = "auto"
     special_token_ids: list | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.mlm_head == "auto":
             self.mlm_head = "fresh" if has_masked_lm(self.text_config) else "identity"
+        if self.state_scale == "auto":
+            self.state_scale = 1.0 if has_masked_lm(self.text_config) else self.text_config.hidden_size**-0.5
 
     @property
     def num_prompt_tokens(self):
@@ -54,5 +60,7 @@ class PromptConfig(UnitConfig):
             raise ValueError(f"`mlm_activation` is {self.mlm_activation!r}, which transformers does not know.")
         if not 0 <= self.mlm_probability < 1:
             raise ValueError(f"`mlm_probability` is {self.mlm_probability}; it lies in [0, 1).")
+        if isinstance(self.state_scale, str) or not self.state_scale > 0:
+            raise ValueError(f"`state_scale` is {self.state_scale!r}; give a number above 0, or 'auto'.")
         if not self.mlm_layer_norm_eps > 0:
             raise ValueError(f"`mlm_layer_norm_eps` is {self.mlm_layer_norm_eps}; it is above 0.")

@@ -12,8 +12,8 @@ from transformers import initialization as init
 from .bound_network import BoundNetwork
 from .configuration_hpt import HPTConfig
 from .label_graph import LabelGraph
+from .label_slots import LabelSlots
 from .labels import label_log_odds
-from .level_scores import LevelScores
 from .losses import at_least_float32
 from .masked_lm import MaskedLMHead, corrupt, draw_masked, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
@@ -43,7 +43,7 @@ class HPTClassifier(HTCModule):
         self.slot_embedding = nn.Parameter(torch.empty(size))
         self.graph = LabelGraph(config, size)
         self.mlm = MaskedLMHead(config, has_bias=uses_mlm)
-        self.scores = LevelScores(config)
+        self.slots = LabelSlots(config)
         self.out_bias = nn.Parameter(torch.empty(config.num_labels))
         self.bound = BoundNetwork(size) if config.uses_bounds else None
         if uses_mlm:  # [MASK], and the biases of the labels, levels and the slot as classes of a masked word
@@ -102,7 +102,7 @@ class HPTClassifier(HTCModule):
         """
         states = self.mlm(states)
         num_labels = len(self.out_bias)
-        scores = self.scores(states, self.label_embeddings[:num_labels].to(states.dtype)) + self.out_bias
+        scores = self.slots.scores(states, self.label_embeddings[:num_labels]) + self.out_bias
         bounds = None if self.bound is None else at_least_float32(self.bound(states))
         return at_least_float32(scores), bounds
 
@@ -161,7 +161,8 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
             [`HTCOutput`]
         """
         mlm = None
-        if labels is not None and input_ids is not None and self.config.mlm_weight and (self.training or self.config.mlm_in_eval):
+        wants_mlm = self.config.mlm_weight > 0 and (self.training or self.config.mlm_in_eval)
+        if labels is not None and input_ids is not None and wants_mlm:
             attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self._mask_words(
                 attention_mask, input_ids, token_type_ids
             )
@@ -170,17 +171,17 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
             input_ids if mlm is None else None, attention_mask, token_type_ids, inputs_embeds,
             output_attentions, output_hidden_states, self.classifier.prompts(), self.config.template == "released",
         )  # fmt: skip
-        states = encoded.last_hidden_state
+        states = self.config.state_scale * encoded.last_hidden_state
         slots = places[:, 1::2, None].expand(-1, -1, states.shape[-1])
         scores, bounds = self.classifier(self.text_dropout(states.gather(1, slots)))  # (B, N), (B, L)
-        of_labels = None if bounds is None else self.classifier.scores.of_levels(bounds)
+        of_labels = None if bounds is None else self.classifier.slots.of_labels(bounds)
         losses, targets = {}, None
         if labels is not None:
             targets = self.label_targets(labels)
             losses[self.config.unit_loss] = self._level_loss(scores, targets, bounds, of_labels)
         if mlm is not None:
             losses["mlm"] = self.config.mlm_weight * self._mlm_loss(states, *mlm)
-        units = self._units_output(scores, targets, bounds) if output_units else None
+        units = self.classifier.slots.units_output(scores, targets, bounds) if output_units else None
         return self.output(decision_logits(self.config, scores, of_labels), losses, encoded, return_dict, units)
 
     def _mask_words(self, attention_mask, input_ids, token_type_ids):
@@ -207,28 +208,14 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
         )
 
     def _units_of(self, num_documents):
-        level = self.classifier.scores.level
         if self.config.level_loss == "joint":
-            return Units.of_groups(torch.zeros_like(level), 1, num_documents)
-        return Units.of_groups(level, len(self.classifier.level_embeddings), num_documents)
+            return Units.of_groups(torch.zeros_like(self.classifier.slots.level), 1, num_documents)
+        return self.classifier.slots.units(num_documents)
 
     def _level_loss(self, scores, targets, bounds, of_labels):
         units = self._units_of(len(scores))
         if bounds is not None and self.config.level_loss == "joint":  # every label keeps the bound of its level
             scores, bounds = scores - of_labels, None
-        levels = (self.classifier.scores.level + 1).repeat(len(scores))
+        levels = (self.classifier.slots.level + 1).repeat(len(scores))
         bounds = None if bounds is None else bounds.flatten()
         return unit_loss(self.config, scores.flatten(), targets.flatten(), units, bounds, levels)
-
-    def _units_output(self, scores, targets, bounds):
-        level, batch = self.classifier.scores.level, len(scores)
-        units = Units.of_groups(level, len(self.classifier.level_embeddings), batch)
-        return {
-            "scores": scores.flatten(),
-            "label": torch.arange(scores.shape[1], device=scores.device).repeat(batch),
-            "unit": units.unit,
-            "document": units.document,
-            "level": torch.arange(len(self.classifier.level_embeddings), device=scores.device).repeat(batch) + 1,
-            "bounds": None if bounds is None else bounds.flatten(),
-            "targets": None if targets is None else targets.flatten(),
-        }

@@ -24,8 +24,12 @@ class ClassifierGroupOptimizer:
 
 
 def is_classifier_parameter(name):
-    """Whether a parameter belongs to the model's `classifier`, also under the wrappers of PEFT and DistributedDataParallel."""
-    return "classifier" in name.split(".")
+    """
+    Whether a parameter belongs to the model's `classifier`, also under the wrappers of PEFT and DistributedDataParallel. Its
+    masked language modelling head does not count: it was pretrained with the encoder and learns at the encoder's rate.
+    """
+    parts = name.split(".")
+    return "classifier" in parts and "mlm" not in parts
 
 
 def decays(name):

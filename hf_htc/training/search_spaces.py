@@ -121,6 +121,19 @@ SPACES["hpt"] = {
     "num_graph_layers": {"type": "integer", "low": 0, "high": 2},
     "mlm_weight": {"type": "categorical", "choices": [0.0, 0.5, 1.0]},
 }
+# Table 4 of PTMTTaxoFormer, where alpha may be 1 and nothing is learnt; it has one learning rate. Fixed there: 15 % of the words
+# masked, warm-up 0.05, weight decay 0.01, gradient norm 5, weight 1 of the L1 loss.
+SPACES["ptmt"] = {
+    "learning_rate": {"type": "log_uniform", "low": 1e-6, "high": 1e-2},
+    "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+    "per_device_train_batch_size": {"type": "integer", "low": 2, "high": 32},
+    "text_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
+    "mlm_alpha": {"type": "uniform", "low": 0.7, "high": 0.99},
+    "asl_gamma_positive": {"type": "integer", "low": 1, "high": 10},
+    "asl_gamma_negative": {"type": "integer", "low": 1, "high": 10},
+    "asl_margin": {"type": "uniform", "low": 0.02, "high": 0.1},
+    "num_prompts": {"type": "integer", "low": 2, "high": 10},
+}
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000
 

@@ -43,6 +43,7 @@ CASES += [
     ("himtl", "dag", "bert"),
     ("himtl, HiTIN", "tree", "bert"),
     ("flat, coherent", "dag", "bert"),
+    ("ptmt", "dag", "bert"),
 ]
 
 
@@ -53,7 +54,8 @@ def make_vivid_model(method, kind, encoder, **options):
             vocab_size=len(WORDS) + 8, embedding_size=8, gru_hidden_size=6, num_filters=5, initializer_range=1.0
         )
     else:
-        encoder = make_encoder_config(encoder, initializer_range=0.6)
+        room = {"max_position_embeddings": 64} if encoder == "bert" else {}  # for 24 tokens and the prompts of a method
+        encoder = make_encoder_config(encoder, initializer_range=0.6, **room)
     model, tokenizer = make_model(method, make_hierarchy(kind), encoder, **options), make_tokenizer()
     model.fit_tokenizer(tokenizer)
     if model.config.model_type == "htc_hitin":  # its logits begin all but equal for all texts

@@ -351,6 +351,10 @@ def test_autocast_gives_float32_logits_and_gradients(model, hierarchy):
         output = model(**batch)
     assert output.logits.dtype == torch.float32
     torch.testing.assert_close(output.logits, expected.logits, atol=0.15, rtol=0.1)
+    model.train()  # in eval mode, what only training needs has no gradient
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(**batch)
+    assert output.loss.dtype == torch.float32
     output.loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]  # not all in eval mode
     assert all(gradient.dtype == torch.float32 for gradient in gradients) and len(gradients) > 10

@@ -23,7 +23,8 @@ from hf_htc.training import build_trainer
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
 MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask"]
-MODELS += ["hpt"]
+# The word embeddings are read twice: as input, and by the masked language modelling.
+MODELS += ["hpt", "ptmt"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -45,6 +46,8 @@ NAMED = {
     "himtl, HiTIN": ("BertEmbeddings", "BertLayer"),
     "hpt": ("BertEmbeddings", "BertLayer"), "hpt, BCE": ("BertEmbeddings", "BertLayer"),
     "hpt, HBM": ("BertEmbeddings", "BertLayer"), "hpt, joint": ("BertEmbeddings", "BertLayer"),
+    "ptmt": ("BertEmbeddings", "BertLayer"), "ptmt, HBM": ("BertEmbeddings", "BertLayer"),
+    "ptmt, appendix": ("BertEmbeddings", "BertLayer"),
 }  # fmt: skip
 
 

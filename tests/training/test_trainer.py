@@ -136,6 +136,7 @@ def test_the_classifier_has_its_own_learning_rate(tokenizer, tmp_path):
     assert seen == set(names.values())
     assert is_classifier_parameter("module.base_model.model.classifier.modules_to_save.default.out_weight")
     assert not is_classifier_parameter("model.encoder.layer.0.output.dense.weight")
+    assert not is_classifier_parameter("module.classifier.mlm.dense.weight")  # pretrained as the encoder is
 
 
 def test_recommended_learning_rates_fill_what_is_left_open(tokenizer, tmp_path):
