@@ -19,6 +19,7 @@ METHODS = {
     "hitin": ("configuration_hitin", "HiTINConfig", "modeling_hitin", "HiTINForHierarchicalTextClassification"),
     "himtl": ("configuration_himtl", "HiMTLConfig", "modeling_himtl", "HiMTLForHierarchicalTextClassification"),
     "hisr": ("configuration_hisr", "HiSRConfig", "modeling_hisr", "HiSRForHierarchicalTextClassification"),
+    "hidec": ("configuration_hidec", "HiDECConfig", "modeling_hidec", "HiDECForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

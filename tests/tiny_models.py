@@ -86,6 +86,10 @@ VARIANTS = {
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
     "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
     "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
+    "hidec, BCE": ("hidec", "bert", {"unit_loss": "bce", "empty_prediction": "allow"}),
+    "hidec, ZLPR": ("hidec", "bert", {"unit_loss": "zlpr"}),
+    "hidec, expand": ("hidec", "bert", {"inference": "expand"}),
+    "hidec, TextRCNN": ("hidec", "htc_textrcnn", {}),
 }
 
 

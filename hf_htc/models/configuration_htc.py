@@ -75,7 +75,7 @@ class HTCConfig(PreTrainedConfig):
 
     model_type = "htc"
     sub_configs_defaults = {"text_config": SubConfigSpec(AutoConfig, model_type="bert")}
-    keys_to_ignore_at_inference = ["losses", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = ["losses", "hidden_states", "attentions", "units"]
     # Learning rates on a pretrained encoder where the user says nothing; measured, see the method's page.
     pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
 

@@ -49,6 +49,8 @@ class HTCOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(B, N)`): float32; label `n` is predicted when `logits[:, n] > 0`.
         losses (`dict[str, torch.FloatTensor]`, *optional*): The named parts of `loss`, each already weighted.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
+        units (`dict`, *optional*): Where a unit method was asked by `output_units=True`: what it computed for every unit, see its
+            `forward`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -56,6 +58,7 @@ class HTCOutput(ModelOutput):
     losses: dict | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    units: dict | None = None
 
 
 class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
@@ -327,7 +330,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return coherent_bce(logits, targets, self.coherence, reduction)
         return multi_label_bce(logits, targets, reduction)
 
-    def output(self, logits, losses, encoder_outputs, return_dict=None):
+    def output(self, logits, losses, encoder_outputs, return_dict=None, units=None):
         """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`, and `logits` are made coherent
         where `config.coherence` asks for it."""
         loss = sum(losses.values()) if losses else None
@@ -338,6 +341,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             losses=losses or None,
             hidden_states=encoder_outputs.get("hidden_states"),
             attentions=encoder_outputs.get("attentions"),
+            units=units,
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
 
