@@ -162,7 +162,8 @@ def test_logits_do_not_depend_on_neighbours_or_padding(encoderless, tree, encode
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last", "pooler"])
 def test_every_pooling_is_padding_independent(method, tree, pooling):
-    if method == "hiagm, LA" and pooling == "pooler":
+    reads_tokens = method == "hiagm, LA" or (method.startswith("hidec") and "TextRCNN" not in method)
+    if reads_tokens and pooling == "pooler":
         with pytest.raises(StrictDataclassError, match="reads the tokens"):
             make_model(method, tree, pooling=pooling)
         return
@@ -304,12 +305,26 @@ def test_label_statistics_start_the_logits_at_the_prior(method, tree):
     bias = model.classifier.out_proj.bias if method.startswith("flat") else model.classifier.out_bias
     share = (torch.tensor(model.config.label_counts) + 0.5) / 201
     share = share.mean(0, keepdim=True) if len(bias) == 1 else share  # one bias for all labels
+    if method.startswith("hidec"):  # one a child and parent, and one a [END]: the share among the documents of the parent
+        bias = bias if model.config.unit_loss == "bce" else 2 * bias  # the probability of ZLPR and HBM is s(2 l)
+        share = torch.tensor(shares_below_parents(tree, sets))
     torch.testing.assert_close(torch.sigmoid(bias), share, atol=1e-6, rtol=1e-5)
     if model.config.coherence == "none":
         model.set_label_statistics([[2]])
         assert model.config.label_closure == "as_given"
     with pytest.raises(ValueError, match="no documents"):
         model.set_label_statistics([])
+
+
+def shares_below_parents(tree, sets):
+    """Of a tree of labels: for the root and every inner label, the children's shares of its documents, then of its own."""
+    rows = []
+    for node in [-1, *range(tree.num_nodes)]:
+        children = tree.top_nodes if node < 0 else tree.children[node]
+        total = len(sets) if node < 0 else sum(node in row for row in sets)
+        ends = [node] if node >= 0 and children else []
+        rows += [(sum(child in row for row in sets) + 0.5) / (total + 1) for child in children + ends]
+    return rows
 
 
 def test_bfloat16_weights(model, tmp_path, hierarchy):
