@@ -40,6 +40,8 @@ VARIANTS = {
         Variant("hitin", "hitin"),
         Variant("himtl", "himtl"),
         Variant("himtl-hitin", "himtl", {"base": "hitin"}),
+        Variant("hidec", "hidec"),
+        Variant("hidec-bce", "hidec", {"unit_loss": "bce"}),
     )
 }
 

@@ -4,7 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_textrcnn import is_text_rcnn
 from .configuration_units import UnitConfig
-from .unrolled_hierarchy import check_copies, count_copies, MAX_COPIES, unroll
+from .unrolled_hierarchy import MAX_COPIES, check_copies, count_copies, unroll
 
 
 # Up to this many units all of them are scored for every document; beyond, only those that are reached.
@@ -21,18 +21,18 @@ class HiDECConfig(UnitConfig):
         unit_loss (`str`, *optional*, defaults to `"hbm"`): `"bce"`, `"zlpr"`, `"hbm"`, `"asl"` or `"wasl"`; the options of each
             are those of [`UnitConfig`].
         num_decoder_layers (`int`, *optional*, defaults to 2): Layers of the decoder.
-        num_decoder_heads (`int` or `"auto"`, *optional*, defaults to `"auto"`): Its attention heads. `"auto"` takes as many as the
-            text encoder has (12 where it has none), or the next smaller number that divides its width, and is replaced by it.
+        num_decoder_heads (`int` or `"auto"`, *optional*, defaults to `"auto"`): Its attention heads. `"auto"` takes as many as
+            the text encoder has (12 where it has none), or the next smaller number that divides its width, and is replaced by it.
         decoder_ffn_dim (`int` or `"auto"`, *optional*, defaults to `"auto"`): Width of its feed-forward layers. `"auto"` is four
             times the encoder's width.
-        decoder_dropout (`float`, *optional*, defaults to 0.1): Dropout in the decoder, on its embeddings, and on unit states before
-            the logits.
+        decoder_dropout (`float`, *optional*, defaults to 0.1): Dropout in the decoder, on its embeddings, and on unit states
+            before the logits.
         decoder_residual (`bool`, *optional*, defaults to `True`): Residual connections; the first release of HiDEC has none.
         label_bias (`bool`, *optional*, defaults to `True`): A bias for every candidate of a node, which starts at the log-odds of
             the child among the training documents of its parent. The papers have none.
-        inference (`str`, *optional*, defaults to `"auto"`): `"dense"` scores every unit of the hierarchy, `"expand"` level by level
-            those that chosen labels lead to; predictions are equal. `"auto"` takes `"dense"` up to 512 units, and is replaced by
-            what it takes. What is exported is always dense.
+        inference (`str`, *optional*, defaults to `"auto"`): `"dense"` scores every unit of the hierarchy, `"expand"` level by
+            level those that chosen labels lead to; predictions are equal. `"auto"` takes `"dense"` up to 512 units, and is
+            replaced by what it takes. What is exported is always dense.
         empty_prediction (`str`, *optional*, defaults to `"best"`): What becomes of a document without a chosen label: `"best"`
             gives it the label that came closest, `"allow"` leaves it empty, as released.
 

@@ -1,7 +1,7 @@
 """The two ways in which HiDEC scores units without knowing labels: all of them, or those that chosen labels lead to.
 
-Both give the margin of every candidate, `decision_logits` of its unit, which is positive where the candidate is chosen; a candidate
-that was not scored has an infinite one, so that it never is the smallest on a path.
+Both give the margin of every candidate, `decision_logits` of its unit, which is positive where the candidate is chosen; a
+candidate that was not scored has an infinite one, so that it never is the smallest on a path.
 
 Legend: `B` documents, `P` inner copies, `K` candidates of all copies, `D` width, `S` pairs of a document and a copy.
 """
@@ -19,8 +19,8 @@ _PAIRS_AT_ONCE = 2048
 
 def dense_margins(classifier, text):
     """
-    All candidates, in parts of the hierarchy, so that no tensor has the size of documents x copies x width. Nothing here depends on
-    the numbers, so it can be exported.
+    All candidates, in parts of the hierarchy, so that no tensor has the size of documents x copies x width. Nothing here depends
+    on the numbers, so it can be exported.
 
     Args:
         classifier ([`HiDECClassifier`]).
@@ -63,8 +63,8 @@ def expand_margins(classifier, text):
     device = classifier.label_embedding.device
     margins = torch.full((number, copies.num_candidates), math.inf, dtype=kind, device=device)
     documents = torch.arange(number, device=device)
-    # Pairs by document; `source` is where a pair's parent stands in what the parents left behind. The last in is the first out, so
-    # that what waits never holds more than one part of each level.
+    # Pairs by document; `source` is where a pair's parent stands in what the parents left behind. The last in is the first out,
+    # so that what waits never holds more than one part of each level.
     waiting = [(documents, torch.zeros_like(documents), documents, None)]
     while waiting:
         documents, copy, source, past = waiting.pop()
@@ -119,7 +119,8 @@ def _advance(classifier, text, documents, copy, source, past):
 
 
 def _follow_nearest(classifier, text, margins):
-    """Scores, for documents without a label, the units that [`~HierarchyCopies.nearest_labels`] looks at; `margins` is changed."""
+    """Scores, for documents without a label, the units that [`~HierarchyCopies.nearest_labels`] looks at; `margins` is
+    changed."""
     copies = classifier.copies
     path = copies.path_margins(margins)
     rows = (copies.label_logits(margins, path) <= 0).all(1).nonzero().flatten()

@@ -72,7 +72,8 @@ class HierarchyDecoderLayer(HTCModule):
         """
         Args:
             states (`torch.Tensor` of shape `(..., D)`).
-            attend (`callable`): From queries, keys and values of the states, `(..., D)`, to what each position sees of the others.
+            attend (`callable`): From queries, keys and values of the states, `(..., D)`, to what each position sees of the
+                others.
             read (`callable`): From queries `(..., D)` to what each position sees of the text.
 
         Returns:

@@ -1,7 +1,7 @@
-"""HiDEC: a decoder expands the sub-hierarchy of a document, every parent deciding about its children (Im et al., "Hierarchical Text
-Classification as Sub-hierarchy Sequence Generation", AAAI 2023), in the form and with the loss of Kim et al., "Hierarchy-aware
-Biased Bound Margin Loss Function for Hierarchical Text Classification", 2024. The settings and every difference from the authors'
-code: model_cards/hidec.md.
+"""HiDEC: a decoder expands the sub-hierarchy of a document, every parent deciding about its children (Im et al., "Hierarchical
+Text Classification as Sub-hierarchy Sequence Generation", AAAI 2023), in the form and with the loss of Kim et al.,
+"Hierarchy-aware Biased Bound Margin Loss Function for Hierarchical Text Classification", 2024. The settings and every difference
+from the authors' code: model_cards/hidec.md.
 
 Legend: `B` documents, `T` tokens, `D` width, `M` nodes, `N` labels, `P` inner copies of nodes, `K` candidates of all copies, `U`
 units of a batch, `E` their candidates.
@@ -59,8 +59,8 @@ class UnitScores:
 
 class HiDECClassifier(HTCModule):
     """
-    `r_c = Decoder(embeddings of c and its ancestors, text)` for an inner copy `c`; `l_ck = r_c . e_k + b_ck` for its candidates `k`,
-    its children and [END]; `t_c` from `r_c` by the bound network.
+    `r_c = Decoder(embeddings of c and its ancestors, text)` for an inner copy `c`; `l_ck = r_c . e_k + b_ck` for its candidates
+    `k`, its children and [END]; `t_c` from `r_c` by the bound network.
 
     Args:
         config ([`HiDECConfig`]).
@@ -109,8 +109,8 @@ class HiDECClassifier(HTCModule):
     def embed(self, copy):
         """Embeddings of inner copies, `(..., D)`."""
         embedding, depth = self.copies.embedding[copy], self.copies.depth[copy]
-        nodes, levels = nn.functional.embedding(embedding, self.label_embedding), nn.functional.embedding(depth, self.level_embedding)
-        return self.embedding_dropout(nodes + levels)
+        nodes = nn.functional.embedding(embedding, self.label_embedding)
+        return self.embedding_dropout(nodes + nn.functional.embedding(depth, self.level_embedding))
 
     def add_bias(self, logits, index):
         return logits if self.out_bias is None else logits + self.out_bias[index]
@@ -189,7 +189,8 @@ class HiDECClassifier(HTCModule):
             output_units (`bool`, *optional*): Whether units are wanted without targets too.
 
         Returns:
-            `tuple`: logits `(B, N)`, and [`UnitScores`] of the sub-hierarchies of the targets, else of what was chosen, or `None`.
+            `tuple`: logits `(B, N)`, and [`UnitScores`] of the sub-hierarchies of the targets, else of what was chosen, or
+            `None`.
         """
         text = self.decoder.read_text(tokens, mask)
         scores = None
@@ -247,11 +248,11 @@ def is_exporting():
 class HiDECForHierarchicalTextClassification(HTCPreTrainedModel):
     """
     HiDEC. In training the units are those of the document's own sub-hierarchy, `loss` is the unit loss on them. At inference the
-    sub-hierarchy grows from the root: a chosen inner label decides about its children, and is predicted by its own [END]; a chosen
-    leaf is predicted. In eval mode with labels both happen, apart from each other.
+    sub-hierarchy grows from the root: a chosen inner label decides about its children, and is predicted by its own [END]; a
+    chosen leaf is predicted. In eval mode with labels both happen, apart from each other.
 
-    `logits`: the smallest margin of the decisions on the way to a label, its [END] included, the largest over its copies. In train
-    mode with labels only the units of the labels' sub-hierarchies are known, and logits are those of the known decisions.
+    `logits`: the smallest margin of the decisions on the way to a label, its [END] included, the largest over its copies. In
+    train mode with labels only the units of the labels' sub-hierarchies are known, and logits are those of the known decisions.
 
     Example:
 
@@ -288,10 +289,10 @@ class HiDECForHierarchicalTextClassification(HTCPreTrainedModel):
             inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*): Instead of `input_ids`.
             labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`, a label being a value above 0.5; or integer
                 label ids `(B, K)` padded with -100, or `(B,)`.
-            output_units (`bool`, *optional*, defaults to `False`): Whether to return `units`, a `dict` of the units of the labels'
-                sub-hierarchies, or without `labels` of those that were chosen: of every unit its `document (U,)`, `node (U,)`
-                (-1: the root) and `bounds (U,)` (HBM, else `None`); of every candidate its `unit (E,)`, `child (E,)` (a node, -1:
-                [END]), `logits (E,)` and `targets (E,)` (with `labels`, else `None`).
+            output_units (`bool`, *optional*, defaults to `False`): Whether to return `units`, a `dict` of the units of the
+                labels' sub-hierarchies, or without `labels` of those that were chosen: of every unit its `document (U,)`, `node
+                (U,)` (-1: the root) and `bounds (U,)` (HBM, else `None`); of every candidate its `unit (E,)`, `child (E,)` (a
+                node, -1: [END]), `logits (E,)` and `targets (E,)` (with `labels`, else `None`).
 
         Returns:
             [`HTCOutput`] with one of `losses`, named after the unit loss.

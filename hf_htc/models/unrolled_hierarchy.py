@@ -1,11 +1,12 @@
-"""A hierarchy unrolled into a tree: the copies of its nodes, the candidates that HiDEC decides on, and what follows from a decision.
+"""A hierarchy unrolled into a tree: the copies of its nodes, the candidates that HiDEC decides on, and what follows from a
+decision.
 
 A node with several parents has one copy below each copy of each of them; all copies share one embedding. Only inner copies (those
 with children, and the virtual root) form units, so only they are numbered: in preorder, so that the inner copies below `c` are
 `c + 1 ... end[c] - 1`, and an ancestor is found by two comparisons. Nodes that lead to no label are left out.
 
-Legend: `M` nodes, `N` labels, `P` inner copies with the virtual root, which is number 0; `K` candidates of all units: the children
-of an inner copy, then [END] where its node is a label; `B` documents.
+Legend: `M` nodes, `N` labels, `P` inner copies with the virtual root, which is number 0; `K` candidates of all units: the
+children of an inner copy, then [END] where its node is a label; `B` documents.
 """
 
 import math
@@ -36,8 +37,9 @@ def check_copies(hierarchy):
     number = count_copies(hierarchy)
     if number > MAX_COPIES:
         raise ValueError(
-            f"Unrolled into a tree, the hierarchy has {number:,} copies of its {hierarchy.num_nodes:,} nodes; HiDEC takes at most "
-            f"{MAX_COPIES:,}. Remove parents of nodes that have several, or choose a method that does not unroll, such as 'hitin'."
+            f"Unrolled into a tree, the hierarchy has {number:,} copies of its {hierarchy.num_nodes:,} nodes; HiDEC takes at "
+            f"most {MAX_COPIES:,}. Remove parents of nodes that have several, or choose a method that does not unroll, such as "
+            "'hitin'."
         )
 
 
@@ -60,12 +62,13 @@ class UnrolledHierarchy:
         `ValueError`: more than 200,000 copies.
 
     Attributes: `embedding (P,)`, row of a copy's node in the table of embeddings (nodes, then [END], then the root);
-    `parent (P,)`, the root's is itself; `depth (P,)`, the root's is 0; `end (P,)`; `entry (P,)`, the candidate that leads to a copy
-    (the root's is meaningless); `first (P + 1,)`, where the candidates of a copy begin; of every candidate `unit (K,)`, the copy that
-    decides it, `candidate (K,)`, its row in the table of embeddings, `bias (K,)`, its number among the candidates of all nodes,
-    `child (K,)`, the inner copy it leads to or -1, `label (K,)`, the label it decides or -1, `level (K,)`, the level of the child,
-    from 1 ([END]: of its label); of the candidates of all nodes `bias_node` and `bias_child`, the node (-1 is the root) and the child (its own node: [END]); `deciding`, candidates that decide a
-    label, by label; `label_copy (N,)`, an inner copy of a label or -1.
+    `parent (P,)`, the root's is itself; `depth (P,)`, the root's is 0; `end (P,)`; `entry (P,)`, the candidate that leads to a
+    copy (the root's is meaningless); `first (P + 1,)`, where the candidates of a copy begin; of every candidate `unit (K,)`, the
+    copy that decides it, `candidate (K,)`, its row in the table of embeddings, `bias (K,)`, its number among the candidates of
+    all nodes, `child (K,)`, the inner copy it leads to or -1, `label (K,)`, the label it decides or -1, `level (K,)`, the level
+    of the child, from 1 ([END]: of its label); of the candidates of all nodes `bias_node` and `bias_child`, the node (-1 is the
+    root) and the child (its own node: [END]); `deciding`, candidates that decide a label, by label; `label_copy (N,)`, an inner
+    copy of a label or -1.
     """
 
     def __init__(self, hierarchy):

@@ -43,6 +43,8 @@ CASES += [
     ("himtl", "dag", "bert"),
     ("himtl, HiTIN", "tree", "bert"),
     ("flat, coherent", "dag", "bert"),
+    ("hidec", "tree", "bert"),
+    ("hidec, expand", "dag", "bert"),
 ]
 
 

@@ -427,7 +427,8 @@ def test_small_shapes_of_hierarchies(method, shape, tmp_path):
     assert torch.isfinite(output.logits).all() and torch.isfinite(output.loss)
     model.save_pretrained(tmp_path)
     reloaded = logits_of(type(model).from_pretrained(tmp_path).eval(), batch)
-    if method == "himatch, dot product":  # the last digit of a product with one row depends on where it lies in memory
+    if method in ("himatch, dot product", "hidec, TextRCNN"):
+        # The last digit of a product with one row depends on where it lies in memory.
         torch.testing.assert_close(reloaded, output.logits.detach())
     else:
         assert torch.equal(reloaded, output.logits.detach())

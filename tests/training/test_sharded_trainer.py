@@ -22,7 +22,8 @@ from hf_htc.training import build_trainer
 
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
-MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask"]
+MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask",
+          "hidec", "hidec, expand"]  # fmt: skip
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -42,6 +43,8 @@ NAMED = {
     "himtl": ("BertEmbeddings", "BertLayer", "BranchGCN"),
     "himtl, TextRCNN": (None, "BranchGCN"), "himtl, mask": ("BertEmbeddings", "BertLayer", "BranchGCN"),
     "himtl, HiTIN": ("BertEmbeddings", "BertLayer"),
+    **dict.fromkeys(["hidec", "hidec, BCE", "hidec, ZLPR", "hidec, expand"], ("BertEmbeddings", "BertLayer", "HiDECClassifier")),
+    "hidec, TextRCNN": (None, "HiDECClassifier"),
 }  # fmt: skip
 
 
