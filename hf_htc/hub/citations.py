@@ -56,6 +56,7 @@ METHODS = {
   title = {Hierarchy-aware Biased Bound Margin Loss Function for Hierarchical Text Classification},
   author = {Kim, Gibaeg and Im, SangHun and Oh, Heung-Seon},
   booktitle = {Findings of the Association for Computational Linguistics: ACL 2024},
+  pages = {7672--7682},
   year = {2024}
 }""",
     ),
