@@ -34,9 +34,8 @@ def main(arguments=None):
     ways = {"expand": expand_once, "dense": dense_once, "node by node": expand_node_by_node}
     results = measure(ways, classifier, tokens, mask, options)
     units = classifier.copies.num_copies
-    print(
-        f"{options.labels} labels, {units} units, {options.batch_size} documents, {results['chosen']:.1f} labels chosen a document"
-    )
+    chosen = results["chosen"]
+    print(f"{options.labels} labels, {units} units, {options.batch_size} documents, {chosen:.1f} labels chosen a document")
     for name in ways:
         seconds = results[name]
         print(f"  {name:13} {1000 * seconds:9.1f} ms   {seconds / results['expand']:6.2f} x")
@@ -79,8 +78,8 @@ def dense_once(classifier, tokens, mask):
 
 
 def expand_node_by_node(classifier, tokens, mask):
-    """One document, one copy at a time, its ancestors decoded again with it: what a plain loop does. The text's keys and values are
-    projected once a document here too."""
+    """One document, one copy at a time, its ancestors decoded again with it: what a plain loop does. The text's keys and values
+    are projected once a document here too."""
     copies, rows = classifier.copies, []
     for row in range(len(tokens)):
         text = classifier.decoder.read_text(tokens[row : row + 1], mask[row : row + 1])

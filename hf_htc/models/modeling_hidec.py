@@ -1,7 +1,7 @@
 """HiDEC: a decoder expands the sub-hierarchy of a document, every parent deciding about its children (Im et al., "Hierarchical
 Text Classification as Sub-hierarchy Sequence Generation", AAAI 2023), in the form and with the loss of Kim et al.,
-"Hierarchy-aware Biased Bound Margin Loss Function for Hierarchical Text Classification", Findings of ACL 2024. The settings and every difference
-from the authors' code: model_cards/hidec.md.
+"Hierarchy-aware Biased Bound Margin Loss Function for Hierarchical Text Classification", Findings of ACL 2024. The settings and
+every difference from the authors' code: model_cards/hidec.md.
 
 Legend: `B` documents, `T` tokens, `D` width, `M` nodes, `N` labels, `P` inner copies of nodes, `K` candidates of all copies, `U`
 units of a batch, `E` their candidates.
