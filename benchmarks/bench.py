@@ -43,6 +43,8 @@ VARIANTS = {
         Variant("hpt", "hpt"),
         Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
         Variant("ptmt", "ptmt"),
+        Variant("hidec", "hidec"),
+        Variant("hidec-bce", "hidec", {"unit_loss": "bce"}),
     )
 }
 

@@ -21,6 +21,7 @@ METHODS = {
     "hisr": ("configuration_hisr", "HiSRConfig", "modeling_hisr", "HiSRForHierarchicalTextClassification"),
     "hpt": ("configuration_hpt", "HPTConfig", "modeling_hpt", "HPTForHierarchicalTextClassification"),
     "ptmt": ("configuration_ptmt", "PTMTTaxoFormerConfig", "modeling_ptmt", "PTMTTaxoFormerForHierarchicalTextClassification"),
+    "hidec": ("configuration_hidec", "HiDECConfig", "modeling_hidec", "HiDECForHierarchicalTextClassification"),
 }
 
 _EXPORTS = {

@@ -92,6 +92,10 @@ VARIANTS = {
     "ptmt, HBM": ("ptmt", "bert", {"unit_loss": "hbm"}),
     "ptmt, appendix": ("ptmt", "bert", {"template": "appendix", "unit_loss": "bce", "train_label_tokens": False,
                                         "label_init": "random", "mlm_alpha": 0}),
+    "hidec, BCE": ("hidec", "bert", {"unit_loss": "bce", "empty_prediction": "allow"}),
+    "hidec, ZLPR": ("hidec", "bert", {"unit_loss": "zlpr"}),
+    "hidec, expand": ("hidec", "bert", {"inference": "expand"}),
+    "hidec, TextRCNN": ("hidec", "htc_textrcnn", {}),
 }  # fmt: skip
 
 

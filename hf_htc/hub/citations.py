@@ -47,6 +47,26 @@ METHODS = {
   author = {Vasantha, Rajashekar and Nguyen, Nhan and Zhang, Yue}
 }""",
     ),
+    "htc_hidec": (
+        "HiDEC, in the form of the HBM paper",
+        """@article{im-etal-2023-hidec,
+  title = {Hierarchical Text Classification as Sub-hierarchy Sequence Generation},
+  author = {Im, SangHun and Kim, GiBaeg and Oh, Heung-Seon and Jo, Seongung and Kim, Dong Hwan},
+  journal = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  volume = {37},
+  number = {11},
+  pages = {12933--12941},
+  year = {2023}
+}
+
+@inproceedings{kim-etal-2024-hbm,
+  title = {Hierarchy-aware Biased Bound Margin Loss Function for Hierarchical Text Classification},
+  author = {Kim, Gibaeg and Im, SangHun and Oh, Heung-Seon},
+  booktitle = {Findings of the Association for Computational Linguistics: ACL 2024},
+  pages = {7672--7682},
+  year = {2024}
+}""",
+    ),
     "htc_himtl": (
         "HiMTL",
         """@misc{himtl,

@@ -1,12 +1,12 @@
 """Labels as models need them: targets in any allowed form, and what the training labels tell before training starts.
 
-Legend: `B` documents, `N` labels, `K` label ids in a row, `E` edges of the hierarchy.
+Legend: `B` documents, `M` nodes, `N` labels, `K` label ids in a row, `E` edges of the hierarchy.
 """
 
 import numpy as np
 import torch
 
-from .label_sets import as_csr, contains, row_ids, sorted_unique
+from .label_sets import as_csr, contains, gather_rows, row_ids, sorted_unique
 
 
 def label_statistics(train_labels, hierarchy):
@@ -14,9 +14,9 @@ def label_statistics(train_labels, hierarchy):
     Counts over the training documents.
 
     Returns:
-        `dict`: `counts` int64 `(N,)`, documents of each label; `edge_counts` int64 `(E,)`, documents that carry both ends
-        of each edge of `hierarchy.edges` (0 where an end is no label); `num_documents`; `closed`, whether every document
-        carries all ancestor labels of its labels.
+        `dict`: `counts` int64 `(N,)`, documents of each label; `node_counts` int64 `(M,)`, documents with a label at or
+        below each node; `edge_counts` int64 `(E,)`, documents that carry both ends of each edge of `hierarchy.edges` (0 where an
+        end is no label); `num_documents`; `closed`, whether every document carries all ancestor labels of its labels.
     """
     indptr, indices, _ = as_csr(train_labels, hierarchy.num_labels)
     num_documents, num_labels = len(indptr) - 1, hierarchy.num_labels
@@ -35,10 +35,18 @@ def label_statistics(train_labels, hierarchy):
             edge_counts[number] = contains(keys, rows * num_labels + parent).sum()
     return {
         "counts": counts,
+        "node_counts": _node_counts(keys // num_labels, keys % num_labels, hierarchy),
         "edge_counts": edge_counts,
         "num_documents": num_documents,
         "closed": hierarchy.is_closed((indptr, indices)),
     }
+
+
+def _node_counts(documents, labels, hierarchy):
+    lengths, above = gather_rows(*hierarchy.ancestor_table, labels)
+    documents = np.concatenate([documents, np.repeat(documents, lengths)])
+    keys = sorted_unique(documents * hierarchy.num_nodes + np.concatenate([labels, above]))
+    return np.bincount(keys % hierarchy.num_nodes, minlength=hierarchy.num_nodes)
 
 
 def label_log_odds(statistics):

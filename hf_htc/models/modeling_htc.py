@@ -48,18 +48,18 @@ class HTCOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*): Mean over documents, float32, when `labels` are given.
         logits (`torch.FloatTensor` of shape `(B, N)`): float32; label `n` is predicted when `logits[:, n] > 0`.
         losses (`dict[str, torch.FloatTensor]`, *optional*): The named parts of `loss`, each already weighted.
+        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
         units (`dict`, *optional*): What a unit method decided, with `output_units=True`; flat, of every entry of all units its
             `scores (K,)`, `label (K,)` (a node, -1 for [END]), `unit (K,)` and, with labels, `targets (K,)`; of every unit its
             `document (U,)`, `bounds (U,)` (HBM) and `level (U,)` or `node (U,)`, the parent that decides, -1 for the root.
-        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): The text encoder's, on left-aligned tokens.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     losses: dict | None = None
-    units: dict | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    units: dict | None = None
 
 
 class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
@@ -341,9 +341,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             loss=loss,
             logits=logits,
             losses=losses or None,
-            units=units,
             hidden_states=encoder_outputs.get("hidden_states"),
             attentions=encoder_outputs.get("attentions"),
+            units=units,
         )
         return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
 

@@ -104,6 +104,17 @@ SPACES = {
         "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
     },
 }
+# HiDEC and HBM state 2 layers, dropout 0.1, alpha 1 (0.1 for HPT) and margins of 0.1 and 0.01; their rate is 5e-5 for everything,
+# with 100 epochs.
+SPACES["hidec"] = {
+    **_SHARED,
+    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-5, "high": 3e-3},
+    "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
+    "num_decoder_layers": {"type": "integer", "low": 1, "high": 3},
+    "decoder_dropout": {"type": "uniform", "low": 0.0, "high": 0.3},
+    "hbm_alpha": {"type": "categorical", "choices": [0.1, 0.5, 1.0]},
+    "hbm_margin": {"type": "categorical", "choices": [0.01, 0.05, 0.1]},
+}
 # HiSR states single values too: weight 0.01, margins 0.5 and 0.15; the rest is HiAGM's.
 SPACES["hisr"] = {
     **SPACES["hiagm"],

@@ -78,3 +78,18 @@ def test_the_command(tokenizer, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["units", str(tmp_path / "model"), *files, "--row", "9"])
     assert "has the rows 0 to 3" in capsys.readouterr().err
+
+
+def test_units_of_parents(tokenizer):
+    hierarchy = make_tree()
+    model, text, labels = shaken("hidec", hierarchy), make_texts(1)[0], hierarchy.close([[2]])[0]
+    views = unit_view(model, tokenizer, text, labels)
+    inner = [hierarchy.names[i] for i in labels if hierarchy.children[i]]
+    assert [view["name"] for view in views] == ["root", *inner]
+    for view in views:
+        node = None if view["name"] == "root" else hierarchy.id(view["name"])
+        children = hierarchy.top_nodes if node is None else hierarchy.children[node]
+        expected = {hierarchy.names[i]: i in labels for i in children} | ({} if node is None else {"[END]": node in labels})
+        assert {entry["name"]: entry["is_gold"] for entry in view["entries"]} == expected
+    free = unit_view(model, tokenizer, text)
+    assert free[0]["name"] == "root" and "is_gold" not in free[0]["entries"][0]

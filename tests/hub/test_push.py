@@ -21,7 +21,7 @@ from hf_htc.training.lora import add_lora
 HERE = Path(__file__).parent.parent
 # Repository: method or variant.
 METHODS = {"flat": "flat", "hiagm": "hiagm", "hiagm-textrcnn": "hiagm, TextRCNN", "himatch": "himatch, dot product"} | {
-    method: method for method in ("hitin", "himtl", "hisr", "hpt", "ptmt")
+    method: method for method in ("hitin", "himtl", "hisr", "hpt", "ptmt", "hidec")
 }
 RUN = {
     "dataset": {"name": "me/news"},

@@ -24,6 +24,7 @@ NESTED = [
     "himatch, TextRCNN",
     "himatch, dot product",
     "himtl, HiTIN",
+    "hidec, TextRCNN",
 ]
 MODELS = Path(hf_htc.__file__).parent / "models"
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "checkpoints"

@@ -38,6 +38,7 @@ CONFIGS = HERE.parents[1] / "examples" / "accelerate"
         ("flat", {"gradient_accumulation_steps": 2, "optim": "adamw_torch", "adam_beta2": 0.98, "max_grad_norm": 0.1}),
         ("hiagm", {"bf16": True, "use_cpu": True}),
         ("hitin", {"gradient_accumulation_steps": 2}),
+        ("hidec", {"gradient_accumulation_steps": 2}),
         # Evaluated, saved and stopped in the middle of an epoch; logged every second step.
         ("hiagm", {"max_steps": 8, "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 3,
                    "logging_steps": 2, "lr_scheduler_type": "cosine", "warmup_steps": 3, "data_seed": 11}),

@@ -23,8 +23,8 @@ from hf_htc.training import build_trainer
 HERE = Path(__file__).parent
 # Every block of the methods that is spread by itself, and encoders with and without such blocks.
 MODELS = ["flat", "hiagm", "hiagm, TreeLSTM", "hiagm, LA, TextRCNN", "himatch", "himatch, dot product", "hitin", "himtl, mask"]
-# The word embeddings are read twice: as input, and by the masked language modelling.
-MODELS += ["hpt", "ptmt"]
+# The first two read the word embeddings twice: as input, and in the masked language modelling.
+MODELS += ["hpt", "ptmt", "hidec", "hidec, expand"]
 
 # What stays whole in a model; the first of each is around the word embeddings.
 NAMED = {
@@ -48,6 +48,8 @@ NAMED = {
     "hpt, HBM": ("BertEmbeddings", "BertLayer"), "hpt, joint": ("BertEmbeddings", "BertLayer"),
     "ptmt": ("BertEmbeddings", "BertLayer"), "ptmt, HBM": ("BertEmbeddings", "BertLayer"),
     "ptmt, appendix": ("BertEmbeddings", "BertLayer"),
+    **dict.fromkeys(["hidec", "hidec, BCE", "hidec, ZLPR", "hidec, expand"], ("BertEmbeddings", "BertLayer", "HiDECClassifier")),
+    "hidec, TextRCNN": (None, "HiDECClassifier"),
 }  # fmt: skip
 
 
