@@ -132,6 +132,12 @@ COHERENCE_HELP = (
 )
 
 
+DECODER_HELP = (
+    "How scores become labels: 'threshold', 'top_down' (only with a predicted path above), 'coherent' (with all ancestors), "
+    "'single_path', 'one_per_level' or 'expected_f' (the closed set of the largest expected F1)."
+)
+
+
 def load_checkpoint(name_or_path, coherence=None):
     """Model, tokenizer and public name of a checkpoint; `coherence` (`"decoder"` or `"none"`) replaces that of its config."""
     import torch

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_htc.cli.common import COHERENCE_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
+from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
 
 
 @dataclass
@@ -25,6 +25,7 @@ class EvaluateArguments:
         metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default what fits the training labels."},
     )
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
+    decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
 
@@ -52,6 +53,7 @@ def run(arguments):
         threshold=options.threshold,
         batch_size=options.batch_size,
         checkpoint=name,
+        decoder=options.decoder,
     )
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")

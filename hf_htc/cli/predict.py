@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import COHERENCE_HELP, load_checkpoint, parse, set_up_logging
+from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, load_checkpoint, parse, set_up_logging
 
 
 @dataclass
@@ -22,6 +22,7 @@ class PredictArguments:
         default=None, metadata={"help": "'none', 'up' or 'prune'; by default what fits the training labels."}
     )
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
+    decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
 
 
@@ -46,5 +47,6 @@ def run(arguments):
         options.closure,
         options.batch_size,
         checkpoint=name,
+        decoder=options.decoder,
     )
     print(f"{count:,} documents predicted into {options.output}" + (f", {done:,} were there already." if done else "."))

@@ -46,6 +46,7 @@ def evaluate_model(
     batch_size=64,
     checkpoint="",
     show_progress_bar=None,
+    decoder="threshold",
 ):
     """
     Predicts a data set and counts.
@@ -57,6 +58,7 @@ def evaluate_model(
         closure (`str`, *optional*): Defaults to what fits the training labels.
         threshold (`float`, *optional*): Defaults to the checkpoint's, else 0.5.
         top_k (`int`, *optional*, defaults to 10): Scores kept in each record.
+        decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
 
     Returns:
         [`EvaluationResult`]
@@ -72,13 +74,20 @@ def evaluate_model(
     records, gold = [None] * len(dataset), dataset["labels"]
     texts = list(dataset["text"])
     check_texts(texts)
-    for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, show_progress_bar):
+    options = (closure, threshold, top_k, batch_size, decoder, show_progress_bar)
+    for rows, batch in predict_batches(model, tokenizer, texts, *options):
         scorer.add([labels for labels, _ in batch], [gold[row] for row in rows])
         for row, (_, record) in zip(rows, batch):
             records[row] = record
     ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
-    records = [{"id": i, **record, "closure": closure, "checkpoint": checkpoint} for i, record in zip(ids, records)]
+    made_by = _made_by(closure, checkpoint, decoder)
+    records = [{"id": i, **record, **made_by} for i, record in zip(ids, records)]
     return EvaluationResult(scorer.compute(), scorer, records)
+
+
+def _made_by(closure, checkpoint, decoder):
+    """What a record says of its making; the decoder only where it is none that compares each score with a threshold."""
+    return {"closure": closure, "checkpoint": checkpoint} | ({} if decoder == "threshold" else {"decoder": decoder})
 
 
 def check_same_labels(model_hierarchy, data_hierarchy):
@@ -101,15 +110,15 @@ def check_same_labels(model_hierarchy, data_hierarchy):
 
 
 @torch.no_grad()
-def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, show_progress_bar=None):
+def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder="threshold", show_progress_bar=None):
     """Yields `(rows, [(label ids, record), ...])` of texts, longest first."""
-    hierarchy = model.config.get_hierarchy()
+    hierarchy, decode = model.config.get_hierarchy(), model.label_decoder(decoder)
     boundary = model.decision_boundary(threshold)
     for rows, logits in model.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
         best = logits.topk(min(top_k, logits.shape[1]), dim=1)
         best_ids, best_scores = best.indices.tolist(), torch.sigmoid(best.values).tolist()
         batch = []
-        for record, ids, scores in zip(model._decode(logits, boundary, None, closure, hierarchy), best_ids, best_scores):
+        for record, ids, scores in zip(model._decode(logits, boundary, None, closure, hierarchy, decode), best_ids, best_scores):
             record["top_k"] = [[hierarchy.names[i], round(score, 6)] for i, score in zip(ids, scores)]
             batch.append(([hierarchy.id(name) for name in record["labels"]], record))
         yield rows, batch
@@ -137,6 +146,7 @@ def predict_file(
     batch_size=64,
     checkpoint="",
     chunk_size=1024,
+    decoder="threshold",
 ):
     """
     Predicts a JSONL file into a JSONL file, in order. Interrupted and started again, it goes on behind the last whole chunk, so
@@ -146,13 +156,14 @@ def predict_file(
         input_file (`str`): JSON objects with `text_column` and, if there is one, `id`.
         output_file (`str`): Records as described above; written chunk by chunk.
         chunk_size (`int`, *optional*, defaults to 1024): Documents between two writes.
+        decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
 
     Returns:
         `tuple[int, int]`: documents predicted now, and documents found done.
 
     Raises:
         `FileNotFoundError`: no input file. `ValueError`: an unreadable line (numbered), a missing column, an empty text, an
-        output that belongs to another input, checkpoint or closure. `TypeError`: a text that is no string.
+        output that belongs to another input, checkpoint, closure or decoder. `TypeError`: a text that is no string.
     """
     if not Path(input_file).is_file():
         raise FileNotFoundError(f"There is no input file {str(input_file)!r}.")
@@ -160,15 +171,16 @@ def predict_file(
     output = Path(output_file)
     output.parent.mkdir(parents=True, exist_ok=True)
     documents = _read_documents(input_file, text_column)
-    documents, num_done = _resume(output, documents, chunk_size, {"closure": closure, "checkpoint": checkpoint})
+    made_by = _made_by(closure, checkpoint, decoder)
+    documents, num_done = _resume(output, documents, chunk_size, {"decoder": None, **made_by})
     count = 0
     with open(output, "a", encoding="utf-8", newline="\n") as stream:
         while chunk := list(itertools.islice(documents, chunk_size)):
             records = [None] * len(chunk)
             texts = [text for _, text in chunk]
-            for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size):
+            for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder):
                 for row, (_, record) in zip(rows, batch):
-                    records[row] = {"id": chunk[row][0], **record, "closure": closure, "checkpoint": checkpoint}
+                    records[row] = {"id": chunk[row][0], **record, **made_by}
             stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             stream.flush()
             count += len(chunk)
@@ -196,9 +208,9 @@ def _resume(output, documents, chunk_size, expected):
                 "give another output file."
             )
         for key, value in expected.items():
-            if record[key] != value:
+            if record.get(key) != value:
                 raise ValueError(
-                    f"{output.name!r} was made with another {key}: its line {place + 1} has {record[key]!r}, this run has "
+                    f"{output.name!r} was made with another {key}: its line {place + 1} has {record.get(key)!r}, this run has "
                     f"{value!r}. Remove it, or give another output file."
                 )
         again.append(document)

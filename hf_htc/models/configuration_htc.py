@@ -61,6 +61,8 @@ class HTCConfig(PreTrainedConfig):
         text_dropout (`float`, *optional*, defaults to 0.1): Dropout on the text vector.
         thresholds (`float` or `list[float]`, *optional*): Score from which a label is predicted, in [0, 1], one for all or
             one a label, as tuned on validation data. `None` means 0.5. Never shifts `logits`.
+        conformal (`dict`, *optional*): Calibrated label sets, as `hf-htc calibrate --conformal` makes them; read by
+            [`~HTCPreTrainedModel.predict_sets`].
         max_text_length (`int`, *optional*): Longest text in tokens, special tokens included; `None` until an encoder or a
             tokenizer says so.
         label_counts (`list[int]`, *optional*): Training documents of each label, `num_labels` entries.
@@ -86,6 +88,7 @@ class HTCConfig(PreTrainedConfig):
     pooling: str = "auto"
     text_dropout: float | int = 0.1
     thresholds: float | int | list | None = None
+    conformal: dict | None = None
     max_text_length: int | None = None
     label_counts: list | None = None
     num_train_documents: int | None = None
@@ -175,6 +178,9 @@ class HTCConfig(PreTrainedConfig):
     def validate_thresholds(self):
         check_thresholds(self.thresholds, self.num_labels)
 
+    def validate_conformal(self):
+        check_conformal(self.conformal)
+
     def validate_label_counts(self):
         if self.label_counts is not None and len(self.label_counts) != self.num_labels:
             raise ValueError(f"`label_counts` has {len(self.label_counts)} entries for {self.num_labels} labels.")
@@ -237,6 +243,16 @@ def check_thresholds(thresholds, num_labels):
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
+
+
+def check_conformal(conformal):
+    """Raises `ValueError` unless `conformal` is `None` or what a calibration gives."""
+    wanted = {"back_off": "quantile", "risk": "boundary"}
+    if conformal is not None and (conformal.get("kind") not in wanted or wanted[conformal["kind"]] not in conformal):
+        raise ValueError(
+            f"`conformal` is {conformal!r}; it has a `kind`, 'back_off' with a `quantile` or 'risk' with a `boundary`, as "
+            "`hf-htc calibrate` writes it."
+        )
 
 
 def check_coherence(coherence, is_closed):

@@ -11,6 +11,8 @@ import torch
 from transformers.utils import logging
 
 from .configuration_htc import check_thresholds
+from .conformal import conformal_sets
+from .decoding import Decoder
 from .label_sets import row_ids
 
 
@@ -33,6 +35,7 @@ class PredictionMixin:
         closure=None,
         batch_size=32,
         show_progress_bar=None,
+        decoder="threshold",
     ):
         """
         Label names, whole paths and scores of texts.
@@ -49,6 +52,8 @@ class PredictionMixin:
                 `"none"` with `top_k`.
             batch_size (`int`, *optional*, defaults to 32): Texts a forward pass, batched by length; the order is kept.
             show_progress_bar (`bool`, *optional*): Defaults to a bar for long work in a terminal.
+            decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, before the closure: one of
+                `"threshold"`, `"top_down"`, `"coherent"`, `"single_path"`, `"one_per_level"`, `"expected_f"`; see [`Decoder`].
 
         Returns:
             `list[dict]`, or one `dict` for a single `str`: `labels` (names, best first), `scores` (their sigmoid scores in
@@ -56,7 +61,7 @@ class PredictionMixin:
 
         Raises:
             `TypeError`: something that is no text. `ValueError`: an empty text, a threshold outside [0, 1], an unknown
-            closure, `top_k` or `batch_size` below 1.
+            closure or decoder, `top_k` or `batch_size` below 1.
 
         Example:
 
@@ -73,12 +78,44 @@ class PredictionMixin:
                 raise ValueError(f"`{name}` is {value!r}; it must be a whole number of at least 1.")
         boundary = self.decision_boundary(0.0 if top_k is not None and threshold is None else threshold)
         closure = self.default_closure(closure if closure is not None or top_k is None else "none")
-        hierarchy = self.config.get_hierarchy()
+        hierarchy, decode = self.config.get_hierarchy(), self.label_decoder(decoder)
         predictions = [None] * len(texts)
         for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
-            for row, prediction in zip(rows, self._decode(logits, boundary, top_k, closure, hierarchy)):
+            for row, prediction in zip(rows, self._decode(logits, boundary, top_k, closure, hierarchy, decode)):
                 predictions[row] = prediction
         return predictions[0] if single else predictions
+
+    def predict_sets(self, texts, tokenizer, batch_size=32, show_progress_bar=None):
+        """
+        Label sets that hold what `config.conformal` promises, calibrated on held-out documents by `hf-htc calibrate --conformal`.
+
+        Args:
+            texts, tokenizer, batch_size, show_progress_bar: As in [`~PredictionMixin.predict`].
+
+        Returns:
+            `list[dict]`, or one `dict` for a single `str`: `labels`, `scores` and `paths` as in [`~PredictionMixin.predict`], and
+            `size`. With `kind="back_off"` they are one path, as deep as certainty allows, empty for the root, and `size` is the
+            number of leaves below its end; with `"risk"` all labels above the calibrated score, `size` their number.
+
+        Raises:
+            `ValueError`: the checkpoint is not calibrated; else as [`~PredictionMixin.predict`].
+        """
+        conformal, hierarchy = self.config.conformal, self.config.get_hierarchy()
+        if conformal is None:
+            raise ValueError("The checkpoint is not calibrated; run `hf-htc calibrate CHECKPOINT --conformal 0.9` with its data.")
+        single = isinstance(texts, str)
+        texts = [texts] if single else list(texts)
+        check_texts(texts)
+        sets = [None] * len(texts)
+        for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
+            chosen, sizes = conformal_sets(logits.cpu().numpy(), hierarchy, conformal)
+            scores = torch.sigmoid(logits).cpu().numpy()
+            for place, row in enumerate(rows):
+                labels = np.flatnonzero(chosen[place])
+                labels = labels[np.argsort(-scores[place, labels], kind="stable")]
+                found = prediction_of(labels.tolist(), scores[place, labels].tolist(), hierarchy)
+                sets[row] = {**found, "size": int(sizes[place])}
+        return sets[0] if single else sets
 
     @torch.no_grad()
     def iter_logits(self, texts, tokenizer, batch_size=32, show_progress_bar=None):
@@ -129,8 +166,15 @@ class PredictionMixin:
             raise ValueError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
         return closure
 
-    def _decode(self, logits, boundary, top_k, closure, hierarchy):
-        chosen = logits > boundary
+    def label_decoder(self, kind="threshold"):
+        """The [`Decoder`] of this name, made once. Raises `ValueError` for an unknown one."""
+        made = self.__dict__.setdefault("_decoders", {})
+        if kind not in made:
+            made[kind] = Decoder(kind, self.config)
+        return made[kind]
+
+    def _decode(self, logits, boundary, top_k, closure, hierarchy, decode):
+        chosen = decode(logits, boundary)
         if top_k is not None and top_k < logits.shape[1]:
             best = torch.zeros_like(chosen).scatter_(1, logits.topk(top_k, dim=1).indices, True)
             chosen &= best

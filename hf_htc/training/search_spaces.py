@@ -32,6 +32,7 @@ _NOT_SEARCHED = {
     "hierarchy",
     "label_closure",
     "thresholds",
+    "conformal",
     "coding_tree",
     "coding_trees",
     "max_text_length",

@@ -231,7 +231,10 @@ class TestPredictFile:
             self.run(model, tokenizer, other, output)
         assert output.read_bytes() == content
 
-    @pytest.mark.parametrize("options, what", [({"checkpoint": "another"}, "checkpoint"), ({"closure": "none"}, "closure")])
+    @pytest.mark.parametrize(
+        "options, what",
+        [({"checkpoint": "another"}, "checkpoint"), ({"closure": "none"}, "closure"), ({"decoder": "top_down"}, "decoder")],
+    )
     def test_other_settings(self, model, tokenizer, source, tmp_path, options, what):
         output = tmp_path / "out.jsonl"
         self.run(model, tokenizer, source, output)

@@ -43,6 +43,7 @@ CASES += [
     ("himtl", "dag", "bert"),
     ("himtl, HiTIN", "tree", "bert"),
     ("flat, coherent", "dag", "bert"),
+    ("hpt, HBM", "dag", "bert"),
     ("ptmt", "dag", "bert"),
     ("hidec", "tree", "bert"),
     ("hidec, expand", "dag", "bert"),

@@ -1,0 +1,130 @@
+"""Calibration of conformal sets on held-out documents, and what they give on others.
+
+Legend: `S` documents, `N` labels.
+"""
+
+import numpy as np
+
+from hf_htc.models.conformal import KINDS, SURE, LabelTree, back_off, conformal_sets, nested_labels
+from hf_htc.models.label_sets import as_csr, row_ids
+
+
+def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
+    """
+    Calibrates label sets so that, over documents like these, they hold on average at least `coverage` of what they promise.
+
+    * `"back_off"`, for documents with a single path in a tree: one label a document, as deep as certainty allows; right when the
+      document's most specific label is it or lies below it. Split conformal prediction over the nested labels from the best
+      leaf to the root.
+    * `"risk"`, for any documents: all labels above one score, such that on average at most `1 - coverage` of a document's labels
+      are missed. Conformal risk control (Angelopoulos et al., 2024).
+
+    Args:
+        logits (`np.ndarray` of shape `(S, N)`): Of held-out documents that nothing was trained or chosen on.
+        gold (`list[list[int]]` or CSR pair): Their label ids.
+        hierarchy ([`LabelHierarchy`]).
+        kind (`str`, *optional*, defaults to `"back_off"`), coverage (`float`, *optional*, defaults to 0.9): In (0, 1).
+
+    Returns:
+        `dict`: `kind`, `coverage`, `num_documents` and `quantile` (`"back_off"`: a logit; `SURE` where only the root will do) or
+        `boundary` (`"risk"`: a logit, `None` where all labels are needed).
+
+    Raises:
+        `ValueError`: an unknown kind, a coverage outside (0, 1), no documents, a document without or with several paths for
+        `"back_off"`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
+    if not 0 < coverage < 1:
+        raise ValueError(f"`coverage` is {coverage}; it lies in (0, 1).")
+    logits = np.asarray(logits, dtype=np.float64)
+    indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
+    expected = (len(indptr) - 1, hierarchy.num_labels)
+    if logits.shape != expected or not len(logits):
+        raise ValueError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
+    result = {"kind": kind, "coverage": coverage, "num_documents": len(logits)}
+    if kind == "back_off":
+        scores = needed_sureness(logits, path_ends(indptr, indices, hierarchy), hierarchy)
+        rank = int(np.ceil((len(scores) + 1) * coverage))
+        result["quantile"] = float(np.sort(scores)[rank - 1]) if rank <= len(scores) else SURE
+        return result
+    boundary = risk_boundary(logits, indptr, indices, 1 - coverage)
+    result["boundary"] = None if np.isneginf(boundary) else boundary  # JSON has no infinity
+    return result
+
+
+def fitting_kind(gold, hierarchy):
+    """`"back_off"` where every document has a single path and every label a single parent, else `"risk"`."""
+    indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
+    try:
+        LabelTree(hierarchy)
+        path_ends(indptr, indices, hierarchy)
+    except ValueError:
+        return "risk"
+    return "back_off"
+
+
+def path_ends(indptr, indices, hierarchy):
+    """The most specific label of every document with a single path, `(S,)`. Raises `ValueError` naming the first other one."""
+    ends = np.full(len(indptr) - 1, -1, dtype=np.int64)
+    for row, (a, b) in enumerate(zip(indptr, indptr[1:])):
+        labels = indices[a:b].tolist()
+        above = {x for label in labels for x in hierarchy.ancestors(label)}
+        found = [label for label in labels if label not in above]
+        if len(found) != 1:
+            raise ValueError(
+                f"Document {row} has {len(found)} paths; backing off to an ancestor needs exactly one. Use `kind='risk'`."
+            )
+        ends[row] = found[0]
+    return ends
+
+
+def needed_sureness(logits, ends, hierarchy):
+    """How sure the last wrong label is on the way from the best leaf to the root, `(S,)`: a set is right where nothing that is no
+    surer is predicted. `-SURE` where the best leaf itself is right."""
+    tree = LabelTree(hierarchy)
+    chain, sureness = nested_labels(logits, tree)
+    first = np.argmax(tree.holds(chain, ends[:, None]), axis=1)
+    return np.where(first > 0, sureness[np.arange(len(chain)), np.maximum(first - 1, 0)], -SURE)
+
+
+def risk_boundary(logits, indptr, indices, alpha):
+    """
+    The largest logit at which `(S mean share of missed labels + 1) / (S + 1) <= alpha`; -inf, all labels, where there is none.
+    Documents without labels miss nothing.
+    """
+    rows, counts = row_ids(indptr), np.diff(indptr)
+    values, weights = logits[rows, indices], 1 / np.maximum(counts, 1)[rows]
+    # A label is missed when its logit is not above the boundary: missed shares, by rising logit.
+    order = np.argsort(values, kind="stable")
+    values, missed = values[order], np.cumsum(weights[order])
+    allowed = alpha * (len(counts) + 1) - 1
+    if allowed < 0:
+        return -np.inf
+    number = int(np.searchsorted(missed, allowed + 1e-12, side="right"))  # so many may be missed
+    if number == len(values):
+        return float(values[-1]) if len(values) else 0.0
+    # Just below the first that may not be missed.
+    return float(np.nextafter(values[number], -np.inf))
+
+
+def coverage_of(logits, gold, hierarchy, calibration):
+    """
+    What calibrated sets give on other documents.
+
+    Returns:
+        `dict`: `coverage`, the mean over documents of what is promised, and `size`, the mean number of leaves (`"back_off"`) or
+        of labels
+        (`"risk"`) of a set.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
+    if calibration["kind"] == "back_off":
+        label, size = back_off(logits, hierarchy, calibration["quantile"])
+        right = LabelTree(hierarchy).holds(label, path_ends(indptr, indices, hierarchy))
+        return {"coverage": float(right.mean()), "size": float(size.mean())}
+    chosen, size = conformal_sets(logits, hierarchy, calibration)
+    rows, counts = row_ids(indptr), np.diff(indptr)
+    found = np.bincount(rows, weights=chosen[rows, indices], minlength=len(counts))
+    share = np.where(counts > 0, found / np.maximum(counts, 1), 1.0)
+    return {"coverage": float(share.mean()), "size": float(size.mean())}
