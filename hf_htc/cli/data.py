@@ -1,4 +1,4 @@
-"""`hf-htc data check`: what is wrong or odd in a data set."""
+"""`hf-htc data check`: what is wrong or odd in a data set; `hf-htc data export`: the data set in the Hub's layout."""
 
 import json
 import sys
@@ -8,10 +8,13 @@ from pathlib import Path
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
 
 
-USAGE = """usage: hf-htc data check [options]
+USAGE = """usage: hf-htc data check | export [options]
 
-Reports unknown labels, missing ancestors, empty texts, duplicates within and across splits, conflicting duplicates, labels
-without training data, depth statistics. `hf-htc data check --help` shows the options."""
+check   reports unknown labels, missing ancestors, empty texts, duplicates within and across splits, conflicting duplicates,
+        labels without training data, depth statistics.
+export  writes parquet files, the taxonomy and a README with statistics, licence and citation, and pushes them to the Hub.
+
+`hf-htc data check --help` and `hf-htc data export --help` show the options."""
 
 
 @dataclass
@@ -21,17 +24,63 @@ class CheckArguments:
     output: str | None = field(default=None, metadata={"help": "Also write them to this .json or .md file."})
 
 
+@dataclass
+class ExportArguments:
+    """Where the data set goes and what is said of it."""
+
+    output_dir: str = field(metadata={"help": "A new folder."})
+    title: str | None = field(default=None, metadata={"help": "What the README calls it; by default the folder's name."})
+    license: str | None = field(default=None, metadata={"help": "The Hub's identifier, e.g. 'cc-by-4.0', or words of your own."})
+    citation: str | None = field(default=None, metadata={"help": "A BibTeX file."})
+    description: str | None = field(default=None, metadata={"help": "A paragraph about the data."})
+    push: str | None = field(default=None, metadata={"help": "Also push it to this data set repository, e.g. 'me/news'."})
+    private: bool = field(default=False, metadata={"help": "Whether a new repository is private."})
+
+
 def run(arguments):
-    if arguments[:1] != ["check"]:
-        is_help = arguments[:1] in ([], ["-h"], ["--help"])
-        if not is_help:
-            print(f"hf-htc data: there is no command {arguments[0]!r}; the command is check.", file=sys.stderr)
-        else:
-            print(USAGE)
-        sys.exit(0 if is_help else 2)
+    commands = {"check": run_check, "export": run_export}
+    if arguments[:1] and arguments[0] in commands:
+        return commands[arguments[0]](arguments[1:])
+    is_help = arguments[:1] in ([], ["-h"], ["--help"])
+    if not is_help:
+        print(f"hf-htc data: there is no command {arguments[0]!r}; the commands are check, export.", file=sys.stderr)
+    else:
+        print(USAGE)
+    sys.exit(0 if is_help else 2)
+
+
+def run_export(arguments):
+    data, options = parse(
+        [DataArguments, ExportArguments],
+        arguments,
+        "hf-htc data export",
+        "Writes a data set in the Hub's layout: `load_dataset` and `load_htc_dataset` read it.",
+    )
+    set_up_logging()
+    citation = None
+    if options.citation is not None:
+        if not Path(options.citation).is_file():
+            raise FileNotFoundError(f"There is no citation file {options.citation!r}.")
+        citation = Path(options.citation).read_text(encoding="utf-8")
+    from hf_htc.hub import push_dataset
+    from hf_htc.hub.dataset_card import describe_dataset
+
+    loaded, folder = data.load(), Path(options.output_dir)
+    loaded.save(folder)
+    name = options.push or str(folder)
+    title = f"# {options.title or folder.name}"
+    description = title if options.description is None else f"{title}\n\n{options.description}"
+    describe_dataset(folder / "README.md", loaded, name, options.license, citation, description)
+    sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in loaded.dataset.items())
+    print(f"{loaded.hierarchy}; {sizes}; fingerprint {loaded.fingerprint}\nWritten to {folder}.")
+    if options.push is not None:
+        print(f"Pushed to {push_dataset(folder, options.push, options.private or None).repo_url}.")
+
+
+def run_check(arguments):
     data, options = parse(
         [DataArguments, CheckArguments],
-        arguments[1:],
+        arguments,
         "hf-htc data check",
         "Reports what is wrong or odd in a data set.",
     )

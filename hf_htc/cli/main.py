@@ -16,7 +16,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "set thresholds and conformal sets of a checkpoint from validation data"),
     "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
     "units": ("units", "show the units of one document: scores, thresholds, HBM's bounds"),
-    "data": ("data", "look at data: `hf-htc data check`"),
+    "data": ("data", "look at data, publish it: `hf-htc data check | export`"),
     "info": ("info", "show a taxonomy or a checkpoint"),
     "export": ("export", "export a checkpoint to ONNX, checked against PyTorch"),
     "push": ("push", "push a checkpoint, a data set or the metric to the Hub"),

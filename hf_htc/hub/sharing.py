@@ -11,6 +11,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
+from hf_htc.hub.dataset_card import describe_dataset
+
 
 METRIC = "hierarchical_f1"
 # Files of a checkpoint folder that belong on the Hub; training state, logs and prediction files do not.
@@ -141,7 +143,7 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
         staged = Path(temporary) / "dataset"
         if as_it_is is None:
             loaded.save(staged)
-            _describe_dataset(staged / "README.md", loaded, repo_id)
+            describe_dataset(staged / "README.md", loaded, repo_id)
         else:
             _copy(as_it_is, staged, DATASET_FILES)
         return api.upload_folder(
@@ -150,20 +152,6 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
             folder_path=staged,
             commit_message=commit_message or "Upload hierarchical text classification data set",
         )
-
-
-def _describe_dataset(readme, loaded, repo_id):
-    """Adds to the front matter what a stranger wants to know."""
-    statistics = loaded.hierarchy.statistics()
-    sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in loaded.dataset.items())
-    text = readme.read_text(encoding="utf-8").replace("\nconfigs:", "\ntags:\n- hierarchical-text-classification\nconfigs:", 1)
-    readme.write_text(
-        text
-        + f"\n{statistics['num_labels']:,} labels on {statistics['num_levels']} levels; documents: {sizes}. The labels are "
-        + ("closed: every document carries all ancestors of its labels" if loaded.label_closure == "closed" else "as given")
-        + f'.\n\n```python\nfrom hf_htc import load_htc_dataset\n\ndataset, hierarchy = load_htc_dataset("{repo_id}")\n```\n',
-        encoding="utf-8",
-    )
 
 
 def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=None):

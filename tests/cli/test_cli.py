@@ -552,7 +552,7 @@ class TestDataCheck:
 
     def test_errors(self, capsys, tmp_path):
         assert "no train file" in fails(capsys, ["data", "check", "--train_file", tmp_path / "none.jsonl"])
-        assert "there is no command 'chekc'; the command is check" in fails(capsys, ["data", "chekc"], code=2)
+        assert "there is no command 'chekc'; the commands are check" in fails(capsys, ["data", "chekc"], code=2)
 
 
 def test_quickstart(work, tmp_path, capfd):

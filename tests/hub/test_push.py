@@ -68,6 +68,7 @@ hf_htc.push(from_hub, tokenizer, "me/untrained-adapter")
 main(["push", "hierarchical_f1", "me/hierarchical_f1", "--type", "metric", "--private"])
 hf_htc.push_dataset(hf_htc.load_htc_dataset("data"), "me/news")
 main(["push", "data", "me/news-folder"])
+main(["data", "export", "--dataset", "data", "--output_dir", "exported", "--license", "mit", "--push", "me/exported"])
 
 dataset, _ = hf_htc.load_htc_dataset("data")
 model = AutoModelForSequenceClassification.from_pretrained("flat")
@@ -155,7 +156,7 @@ result["adapter labels"] = merged.predict("the match", AutoTokenizer.from_pretra
 metric = evaluate.load("me/hierarchical_f1")
 parents = {"Arts": [], "Music": ["Arts"], "Film": ["Arts"], "Sport": []}
 result["metric"] = metric.compute(predictions=[["Music"], ["Sport"]], references=[["Film"], ["Sport"]], parents=parents)
-for name in ("news", "news-folder"):
+for name in ("news", "news-folder", "exported"):
     result[name] = {split: rows.to_dict() for split, rows in load_dataset(f"me/{name}").items()}
     if not trust:
         dataset, hierarchy = hf_htc.load_htc_dataset(f"me/{name}")
@@ -331,7 +332,7 @@ def test_what_was_pushed_loads(hub, work, pushed, way):
 
     loaded = load_htc_dataset(folder / "data")
     tree = make_tree()
-    for name in ("news", "news-folder"):
+    for name in ("news", "news-folder", "exported"):
         for split, rows in loaded.dataset.items():
             assert found[name][split] == {"text": rows["text"], "labels": tree.decode(rows["labels"])}
         if way == "with":
