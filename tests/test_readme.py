@@ -56,7 +56,7 @@ def test_hf_htc_commands_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hf-htc")]
     assert [shlex.split(command)[1] for command in commands] == [
-        "data", "train", "predict", "info", "textrcnn", "train", "tune", "export",
+        "data", "train", "predict", "info", "textrcnn", "train", "tune", "calibrate", "export", "data",
     ]  # fmt: skip
     for command in commands:
         arguments = [str(workplace / "encoder") if word == ENCODER else word for word in shlex.split(command)[1:]]
