@@ -1,0 +1,103 @@
+"""What a report shows beside the scores: confused siblings, violations, worst documents, scores against thresholds.
+
+Legend: `B` documents, `N` labels, `S` bins of scores.
+"""
+
+import heapq
+from collections import Counter
+
+import numpy as np
+
+from hf_htc.models.label_sets import as_csr, contains, gather_rows, row_ids, sorted_unique
+
+
+class EvaluationDetails:
+    """
+    Streaming details of an evaluation.
+
+    Args:
+        hierarchy ([`LabelHierarchy`]).
+        num_worst (`int`, *optional*, defaults to 15): Documents with the lowest F1 that are kept.
+        num_bins (`int`, *optional*, defaults to 1000): `S`, of scores from 0 to 1.
+    """
+
+    def __init__(self, hierarchy, num_worst=15, num_bins=1000):
+        self.hierarchy, self.num_worst, self.num_bins = hierarchy, num_worst, num_bins
+        self.confusions = Counter()  # (gold, predicted) siblings
+        self.violations = Counter()  # (label, missing ancestor)
+        self.num_documents = self.num_violating = 0
+        self.positives = np.zeros(num_bins, dtype=np.int64)
+        self.pairs = np.zeros(num_bins, dtype=np.int64)
+        self._worst = []
+        parents = [row or [hierarchy.num_nodes] for row in hierarchy.parents[: hierarchy.num_labels]]  # the root is one
+        self._parents = as_csr(parents, hierarchy.num_nodes + 1)[:2]
+
+    def add(self, rows, raw, predicted, gold, scores=None):
+        """
+        Counts some documents.
+
+        Args:
+            rows (`list[int]` of length `B`): Their numbers, kept with the worst.
+            raw, predicted, gold (`list[list[int]]` or CSR pair): Label ids: predicted before any closure; predicted and gold as
+                they are compared.
+            scores (`np.ndarray` of shape `(B, N)`, *optional*): In [0, 1].
+        """
+        n = self.hierarchy.num_labels
+        found = self.hierarchy.violations(raw)
+        self.violations.update(map(tuple, found[:, 1:].tolist()))
+        self.num_violating += len(np.unique(found[:, 0]))
+        self.num_documents += len(rows)
+        keys = []
+        for sets in (predicted, gold):
+            indptr, indices, _ = as_csr(sets, n)
+            keys.append(sorted_unique(row_ids(indptr) * n + indices))
+        predicted, gold = keys
+        right = contains(gold, predicted)
+        self._count_confusions(gold[~contains(predicted, gold)], predicted[~right])
+        counts = [np.bincount(key // n, minlength=len(rows)) for key in (predicted[right], predicted, gold)]
+        f1 = np.where(counts[1] + counts[2] > 0, 2 * counts[0] / np.maximum(counts[1] + counts[2], 1), 1.0)
+        errors = counts[1] + counts[2] - 2 * counts[0]
+        for row, value, number in zip(rows, f1.tolist(), errors.tolist()):
+            entry = (-value, number, -row)  # the worst: low F1, many errors, first in the data
+            if len(self._worst) < self.num_worst:
+                heapq.heappush(self._worst, entry)
+            elif entry > self._worst[0]:
+                heapq.heapreplace(self._worst, entry)
+        if scores is not None:
+            bins = np.minimum((np.asarray(scores) * self.num_bins).astype(np.int64), self.num_bins - 1)
+            self.pairs += np.bincount(bins.ravel(), minlength=self.num_bins)
+            self.positives += np.bincount(bins[gold // n, gold % n], minlength=self.num_bins)
+
+    def _count_confusions(self, missed, added):
+        """Pairs of a missed and a wrongly predicted label of a document with a common parent."""
+        n, width = self.hierarchy.num_labels, self.hierarchy.num_nodes + 1
+        sides = []
+        for keys in (missed, added):
+            lengths, parents = gather_rows(*self._parents, keys % n)
+            where = np.repeat(keys // n, lengths) * width + parents  # document and parent
+            labels = np.repeat(keys % n, lengths)
+            order = np.argsort(where, kind="stable")
+            sides.append((where[order], labels[order]))
+        (left, missed_labels), (right, added_labels) = sides
+        start, end = np.searchsorted(left, right, "left"), np.searchsorted(left, right, "right")
+        number = end - start
+        place = np.repeat(start - np.cumsum(number) + number, number) + np.arange(number.sum())
+        self.confusions.update(zip(missed_labels[place].tolist(), np.repeat(added_labels, number).tolist()))
+
+    def worst(self):
+        """`list[tuple]`: `(row, F1)` of the worst documents, the worst first; none with an F1 of 1."""
+        return [(-row, -value) for value, _, row in sorted(self._worst, reverse=True) if value > -1]
+
+    def threshold_curve(self):
+        """
+        Precision, recall and micro-F1 of labels as they are scored, without closure, by threshold.
+
+        Returns:
+            `dict` of `np.ndarray` of shape `(S,)`: `threshold`, the lower ends of the bins, `precision` (1 where nothing is
+            predicted), `recall`, `f1`.
+        """
+        hits, found = self.positives[::-1].cumsum()[::-1], self.pairs[::-1].cumsum()[::-1]
+        total = max(1, int(self.positives.sum()))
+        precision, recall = np.where(found > 0, hits / np.maximum(found, 1), 1.0), hits / total
+        f1 = 2 * hits / np.maximum(found + total, 1)
+        return {"threshold": np.arange(self.num_bins) / self.num_bins, "precision": precision, "recall": recall, "f1": f1}

@@ -1,0 +1,65 @@
+"""Details of an evaluation against plain loops over sets."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+from tiny_models import HIERARCHIES, make_hierarchy
+
+from hf_htc.evaluation.details import EvaluationDetails
+
+
+def draw(hierarchy, seed, rows=60):
+    generator, n = np.random.default_rng(seed), hierarchy.num_labels
+    return [
+        [sorted(generator.choice(n, size=generator.integers(0, 5), replace=False).tolist()) for _ in range(rows)]
+        for _ in range(2)
+    ]
+
+
+@pytest.fixture(params=HIERARCHIES)
+def hierarchy(request):
+    return make_hierarchy(request.param)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_against_loops(hierarchy, seed):
+    predicted, gold = draw(hierarchy, seed)
+    details = EvaluationDetails(hierarchy, num_worst=7)
+    for start in range(0, 60, 17):  # in several calls
+        part = slice(start, start + 17)
+        details.add(list(range(60))[part], predicted[part], predicted[part], gold[part])
+    confusions, violations, violating, f1 = Counter(), Counter(), 0, []
+    for found, wanted in zip(predicted, gold):
+        for a in set(wanted) - set(found):
+            for b in set(found) - set(wanted):
+                common = set(hierarchy.parents[a] or [None]) & set(hierarchy.parents[b] or [None])
+                confusions[a, b] += len(common)
+        missing = [(n, a) for n in found for a in hierarchy.ancestors(n) if a < hierarchy.num_labels and a not in found]
+        violations.update(missing)
+        violating += bool(missing)
+        union = len(found) + len(wanted)
+        f1.append(2 * len(set(found) & set(wanted)) / union if union else 1.0)
+    assert details.confusions == +confusions and sum(confusions.values()) > 5
+    assert details.violations == violations and details.num_violating == violating and details.num_documents == 60
+    errors = [len(set(a) ^ set(b)) for a, b in zip(predicted, gold)]
+    expected = sorted(range(60), key=lambda row: (f1[row], -errors[row], row))[:7]
+    assert [row for row, _ in details.worst()] == expected
+    assert [value for _, value in details.worst()] == pytest.approx([f1[row] for row in expected])
+
+
+def test_threshold_curve(hierarchy):
+    _, gold = draw(hierarchy, 0)
+    scores = np.random.default_rng(1).random((60, hierarchy.num_labels))
+    details = EvaluationDetails(hierarchy, num_bins=20)
+    for start in (0, 25):
+        part = slice(start, start + 25 if start == 0 else 60)
+        details.add(range(60)[part], gold[part], gold[part], gold[part], scores[part])
+    curve = details.threshold_curve()
+    hot = np.array([[label in row for label in range(hierarchy.num_labels)] for row in gold])
+    for place in (0, 7, 19):
+        expected = precision_recall_fscore_support(hot, scores >= place / 20, average="micro", zero_division=1)
+        found = [curve[key][place] for key in ("precision", "recall", "f1")]
+        assert found == pytest.approx(expected[:3]) and curve["threshold"][place] == place / 20
+    assert details.worst() == []
