@@ -17,12 +17,14 @@ class EvaluationDetails:
 
     Args:
         hierarchy ([`LabelHierarchy`]).
+        closure (`str`, *optional*, defaults to `"none"`): With `"up"`, the ancestors of labels are added on both sides before they
+            are compared.
         num_worst (`int`, *optional*, defaults to 15): Documents with the lowest F1 that are kept.
         num_bins (`int`, *optional*, defaults to 1000): `S`, of scores from 0 to 1.
     """
 
-    def __init__(self, hierarchy, num_worst=15, num_bins=1000):
-        self.hierarchy, self.num_worst, self.num_bins = hierarchy, num_worst, num_bins
+    def __init__(self, hierarchy, closure="none", num_worst=15, num_bins=1000):
+        self.hierarchy, self.closure, self.num_worst, self.num_bins = hierarchy, closure, num_worst, num_bins
         self.confusions = Counter()  # (gold, predicted) siblings
         self.violations = Counter()  # (label, missing ancestor)
         self.num_documents = self.num_violating = 0
@@ -38,8 +40,7 @@ class EvaluationDetails:
 
         Args:
             rows (`list[int]` of length `B`): Their numbers, kept with the worst.
-            raw, predicted, gold (`list[list[int]]` or CSR pair): Label ids: predicted before any closure; predicted and gold as
-                they are compared.
+            raw, predicted, gold (`list[list[int]]` or CSR pair): Label ids: predicted before any closure, predicted, gold.
             scores (`np.ndarray` of shape `(B, N)`, *optional*): In [0, 1].
         """
         n = self.hierarchy.num_labels
@@ -47,6 +48,8 @@ class EvaluationDetails:
         self.violations.update(map(tuple, found[:, 1:].tolist()))
         self.num_violating += len(np.unique(found[:, 0]))
         self.num_documents += len(rows)
+        if self.closure == "up":
+            predicted, gold = self.hierarchy.close(predicted), self.hierarchy.close(gold)
         keys = []
         for sets in (predicted, gold):
             indptr, indices, _ = as_csr(sets, n)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from hf_htc.evaluation.details import EvaluationDetails
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.prediction import check_texts
 
@@ -29,10 +30,11 @@ class EvaluationResult:
         scores (`dict`): All scores of [`HierarchicalScorer.compute`], the policy echoed.
         scorer ([`HierarchicalScorer`]): The counts, for per-label tables.
         records (`list[dict]`): One prediction record a document.
+        details ([`EvaluationDetails`], *optional*): What a report shows beside, where it was asked for.
     """
 
-    def __init__(self, scores, scorer, records):
-        self.scores, self.scorer, self.records = scores, scorer, records
+    def __init__(self, scores, scorer, records, details=None):
+        self.scores, self.scorer, self.records, self.details = scores, scorer, records, details
 
 
 def evaluate_model(
@@ -47,6 +49,7 @@ def evaluate_model(
     checkpoint="",
     show_progress_bar=None,
     decoder="threshold",
+    details=False,
 ):
     """
     Predicts a data set and counts.
@@ -59,6 +62,7 @@ def evaluate_model(
         threshold (`float`, *optional*): Defaults to the checkpoint's, else 0.5.
         top_k (`int`, *optional*, defaults to 10): Scores kept in each record.
         decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
+        details (`bool`, *optional*, defaults to `False`): Whether to count what [`EvaluationDetails`] holds, for a report.
 
     Returns:
         [`EvaluationResult`]
@@ -75,14 +79,20 @@ def evaluate_model(
     texts = list(dataset["text"])
     check_texts(texts)
     options = (closure, threshold, top_k, batch_size, decoder, show_progress_bar)
-    for rows, batch in predict_batches(model, tokenizer, texts, *options):
-        scorer.add([labels for labels, _ in batch], [gold[row] for row in rows])
+    counted = EvaluationDetails(own, closure) if details else None
+    for rows, batch, logits in predict_batches(model, tokenizer, texts, *options):
+        predicted, wanted = [labels for labels, _ in batch], [gold[row] for row in rows]
+        scorer.add(predicted, wanted)
+        if counted is not None:
+            chosen = model.label_decoder(decoder)(logits, model.decision_boundary(threshold))
+            raw = [row.nonzero().flatten().tolist() for row in chosen]
+            counted.add(rows, raw, predicted, wanted, torch.sigmoid(logits).cpu().numpy())
         for row, (_, record) in zip(rows, batch):
             records[row] = record
     ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
     made_by = _made_by(closure, checkpoint, decoder)
     records = [{"id": i, **record, **made_by} for i, record in zip(ids, records)]
-    return EvaluationResult(scorer.compute(), scorer, records)
+    return EvaluationResult(scorer.compute(), scorer, records, counted)
 
 
 def _made_by(closure, checkpoint, decoder):
@@ -111,7 +121,7 @@ def check_same_labels(model_hierarchy, data_hierarchy):
 
 @torch.no_grad()
 def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder="threshold", show_progress_bar=None):
-    """Yields `(rows, [(label ids, record), ...])` of texts, longest first."""
+    """Yields `(rows, [(label ids, record), ...], logits)` of texts, longest first."""
     hierarchy, decode = model.config.get_hierarchy(), model.label_decoder(decoder)
     boundary = model.decision_boundary(threshold)
     for rows, logits in model.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
@@ -121,7 +131,7 @@ def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_si
         for record, ids, scores in zip(model._decode(logits, boundary, None, closure, hierarchy, decode), best_ids, best_scores):
             record["top_k"] = [[hierarchy.names[i], round(score, 6)] for i, score in zip(ids, scores)]
             batch.append(([hierarchy.id(name) for name in record["labels"]], record))
-        yield rows, batch
+        yield rows, batch, logits
 
 
 def write_records(records, path):
@@ -178,7 +188,7 @@ def predict_file(
         while chunk := list(itertools.islice(documents, chunk_size)):
             records = [None] * len(chunk)
             texts = [text for _, text in chunk]
-            for rows, batch in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder):
+            for rows, batch, _ in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder):
                 for row, (_, record) in zip(rows, batch):
                     records[row] = {"id": chunk[row][0], **record, **made_by}
             stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -49,6 +49,15 @@ def test_against_loops(hierarchy, seed):
     assert [value for _, value in details.worst()] == pytest.approx([f1[row] for row in expected])
 
 
+def test_closure_adds_ancestors_on_both_sides(hierarchy):
+    predicted, gold = draw(hierarchy, 5)
+    found, expected = EvaluationDetails(hierarchy, closure="up"), EvaluationDetails(hierarchy)
+    found.add(list(range(60)), predicted, predicted, gold)
+    expected.add(list(range(60)), predicted, hierarchy.close(predicted), hierarchy.close(gold))
+    assert found.confusions == expected.confusions and found.worst() == expected.worst()
+    assert found.violations == expected.violations
+
+
 def test_threshold_curve(hierarchy):
     _, gold = draw(hierarchy, 0)
     scores = np.random.default_rng(1).random((60, hierarchy.num_labels))

@@ -112,7 +112,7 @@ class TestEvaluateModel:
 
 def test_batches_come_longest_first_and_cover_all(model, tokenizer):
     texts = make_texts(11)
-    rows = [rows for rows, _ in predict_batches(model, tokenizer, texts, "up", None, 3, 4)]
+    rows = [rows for rows, *_ in predict_batches(model, tokenizer, texts, "up", None, 3, 4)]
     assert [len(batch) for batch in rows] == [4, 4, 3]
     flat = [row for batch in rows for row in batch]
     assert sorted(flat) == list(range(11))
