@@ -17,8 +17,8 @@ class EvaluationDetails:
 
     Args:
         hierarchy ([`LabelHierarchy`]).
-        closure (`str`, *optional*, defaults to `"none"`): With `"up"`, the ancestors of labels are added on both sides before they
-            are compared.
+        closure (`str`, *optional*, defaults to `"none"`): With `"up"`, the ancestors of labels are added on both sides before
+            they are compared.
         num_worst (`int`, *optional*, defaults to 15): Documents with the lowest F1 that are kept.
         num_bins (`int`, *optional*, defaults to 1000): `S`, of scores from 0 to 1.
     """
