@@ -6,6 +6,7 @@ import numpy as np
 
 from .hierarchical_scores import AVERAGES, HierarchicalScorer
 from .label_sets import CLOSURES, multi_hot_to_csr
+from .scorers import checked_zero_division  # noqa: F401  (evaluate copies only the siblings that are imported here)
 from .taxonomy import Taxonomy
 
 
