@@ -4,17 +4,18 @@ import datasets
 import evaluate
 import numpy as np
 
-# Every sibling is imported here, one a line: `evaluate` copies no others.
-from .calibration_scores import CalibrationScorer  # noqa: F401
-from .curve_scores import CurveScorer  # noqa: F401
+# Every sibling is imported here, one a line and without a comment behind it: `evaluate` copies no others.
+# ruff: noqa: F401
+from .calibration_scores import CalibrationScorer
+from .curve_scores import CurveScorer
 from .hierarchical_losses import HierarchicalLosses
 from .hierarchical_scores import AVERAGES, HierarchicalScorer
 from .label_groups import branches, group_scores, leaf_labels
 from .label_sets import CLOSURES, multi_hot_to_csr
 from .lca_scores import LcaScorer
-from .ranking_scores import RankingScorer  # noqa: F401
-from .score_rows import RowCloser  # noqa: F401
-from .scorers import Scorer  # noqa: F401
+from .ranking_scores import RankingScorer
+from .score_rows import RowCloser
+from .scorers import Scorer
 from .taxonomy import Taxonomy
 
 
@@ -69,9 +70,9 @@ Args:
         `wu_palmer`, `num_single_path_documents`.
 
 Returns:
-    `dict`: what `metrics` asks for, by default `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1` (with beta other than 1:
-    `hierarchical_fbeta`, and `fbeta` in all other keys), each in [0, 1]; `exact_match`, `consistency`; the requested
-    extras; `average`, `closure`, `beta`, `labels`, `num_documents`, `num_labels`: what the numbers belong to.
+    `dict`: what `metrics` asks for; by default `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1` (with beta
+    other than 1: `hierarchical_fbeta`, and `fbeta` in all other keys), each in [0, 1]; `exact_match`, `consistency`; the
+    requested extras; `average`, `closure`, `beta`, `labels`, `num_documents`, `num_labels`: what the numbers belong to.
 
 Raises:
     ValueError: for unknown labels, rows of unequal width, unequal numbers of documents, a bad taxonomy or option. The
