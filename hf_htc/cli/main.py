@@ -13,6 +13,7 @@ COMMANDS = {
     "train": ("train", "train a model on a data set or on your own files"),
     "tune": ("tune", "search a method's settings on the validation data; resumable"),
     "evaluate": ("evaluate", "score a checkpoint and write a report"),
+    "compare": ("compare", "compare two prediction files: scores, difference, interval, p-value"),
     "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
     "units": ("units", "show the units of one document: scores, thresholds, HBM's bounds"),
     "data": ("data", "look at data: `hf-htc data check`"),

@@ -12,6 +12,7 @@ from .label_groups import branches, frequency_groups, group_scores, leaf_labels
 from .label_sets import CLOSURES
 from .lca_scores import LcaScorer
 from .ranking_scores import RankingScorer
+from .scorers import apply_closure
 from .taxonomy import Taxonomy
 
 
@@ -25,6 +26,7 @@ __all__ = [
     "LcaScorer",
     "RankingScorer",
     "Taxonomy",
+    "apply_closure",
     "branches",
     "frequency_groups",
     "group_scores",

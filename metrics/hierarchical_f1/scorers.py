@@ -120,6 +120,33 @@ def under_closure(predicted: np.ndarray, gold: np.ndarray, closure: str, taxonom
     return predicted, gold
 
 
+def apply_closure(predictions, references, parents, closure: str):
+    """
+    Label sets as a scorer with this closure compares them.
+
+    Args:
+        predictions, references (`list[list[int]]` or CSR pair): Label ids of each document, as in [`SetScorer.add`].
+        parents (`dict`, `list` or `LabelHierarchy`): The hierarchy, as in [`Taxonomy`].
+        closure (`str`): `"none"`, `"up"` or `"prune"`.
+
+    Returns:
+        `tuple`: two CSR pairs `(indptr, indices)`, predicted and gold, every label once.
+
+    Raises:
+        ValueError: for an unknown `closure` and what [`SetScorer.add`] refuses.
+    """
+    if closure not in CLOSURES:
+        raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+    taxonomy = Taxonomy(parents)
+    pairs = to_csr(predictions, taxonomy, "predictions"), to_csr(references, taxonomy, "references")
+    keys = [to_keys(*pair, 0, pair[0].size - 1, taxonomy.num_labels) for pair in pairs]
+    closed = []
+    for (indptr, _), found in zip(pairs, under_closure(*keys, closure, taxonomy)):
+        rows = found // taxonomy.num_labels
+        closed.append((np.searchsorted(rows, np.arange(indptr.size)), found - rows * taxonomy.num_labels))
+    return tuple(closed)
+
+
 def checked_zero_division(value) -> float:
     """`value` as a float. Raises `ValueError` for anything but 0, 1 and nan."""
     if isinstance(value, (int, float, np.number)) and (value in (0, 1) or math.isnan(value)):
