@@ -42,8 +42,8 @@ def run(arguments):
     result = compare(files, rows, hierarchy, options)
     print(comparison_table(result["scores"]))
     print(
-        f"closure {result['closure']}, {result['num_documents']:,} documents; difference: first minus second, its 95 % interval "
-        f"from {options.resamples:,} bootstrap resamples; p-value from {options.resamples:,} random swaps"
+        f"closure {result['closure']}, {result['num_documents']:,} documents; difference: first minus second; "
+        f"intervals from {options.resamples:,} bootstrap resamples, p-value from as many random swaps"
     )
     if options.output is not None:
         path = Path(options.output)
@@ -95,13 +95,14 @@ def compare(files, rows, hierarchy, options):
         hierarchy ([`LabelHierarchy`]), options ([`CompareArguments`])
 
     Returns:
-        `dict`: `scores` (from [`paired_bootstrap`], `p_value` from [`approximate_randomization`]), and what they belong to.
+        `dict`: `scores` (from [`paired_bootstrap`], `p_value` from [`approximate_randomization`], `first_interval` and
+        `second_interval` from [`bootstrap_intervals`]), and what they belong to.
 
     Raises:
         `ValueError`: the ids of the files and the split differ, an unknown label, files of different closures.
     """
     from hf_htc.data import label_csr
-    from hf_htc.evaluation.significance import approximate_randomization, paired_bootstrap
+    from hf_htc.evaluation.significance import approximate_randomization, bootstrap_intervals, paired_bootstrap
     from hf_htc.metrics.hierarchical_f1 import CLOSURES, apply_closure
 
     ids = list(rows["id"]) if "id" in rows.column_names else list(range(len(rows)))
@@ -130,8 +131,10 @@ def compare(files, rows, hierarchy, options):
     settings = {"num_resamples": options.resamples, "seed": options.seed, "hierarchy": hierarchy}
     scores = paired_bootstrap(closed_gold, [sides[0]], [sides[1]], hierarchy.num_labels, **settings)
     p_values = approximate_randomization(closed_gold, *sides, hierarchy.num_labels, **settings)
+    alone = [bootstrap_intervals(closed_gold, side, hierarchy.num_labels, **settings) for side in sides]
     for name, entry in scores.items():
         entry["p_value"] = p_values[name]
+        entry["first_interval"], entry["second_interval"] = (intervals[name]["interval"] for intervals in alone)
     return {
         "first": files[0][0],
         "second": files[1][0],
@@ -171,14 +174,16 @@ def in_order(name, records, ids, split):
 def comparison_table(scores):
     """A text table: one row a score."""
     titles = {"micro_f1": "micro-F1", "macro_f1": "macro-F1", "samples_f1": "samples-F1", "hierarchical_f1": "hierarchical F1"}
-    head = ["", "first", "second", "difference", "95 % interval", "p-value"]
+    head = ["", "first", "95 % interval", "second", "95 % interval", "difference", "95 % interval", "p-value"]
     cells = [
         [
             titles[name],
             f"{entry['first']:.4f}",
+            "[{:.4f}, {:.4f}]".format(*entry["first_interval"]),
             f"{entry['second']:.4f}",
+            "[{:.4f}, {:.4f}]".format(*entry["second_interval"]),
             f"{entry['difference']:+.4f}",
-            f"[{entry['interval'][0]:+.4f}, {entry['interval'][1]:+.4f}]",
+            "[{:+.4f}, {:+.4f}]".format(*entry["interval"]),
             f"{entry['p_value']:.4f}",
         ]
         for name, entry in scores.items()

@@ -70,6 +70,8 @@ def test_scores_and_table(work, capsys, tmp_path, closure):
     assert (result["closure"], result["num_documents"], result["first"]) == (closure or "up", SIZE, "a.jsonl")
     micro = result["scores"]["micro_f1"]
     assert micro["interval"][0] > 0 and micro["p_value"] < 0.05
+    assert micro["first_interval"][0] < micro["first"] < micro["first_interval"][1] <= 1
+    assert micro["second_interval"][1] < micro["first"]
     out = capsys.readouterr().out
     assert f"{micro['first']:.4f}" in out and f"{micro['difference']:+.4f}" in out
     assert [line.split("  ")[0] for line in out.splitlines()[1:5]] == ["micro-F1", "macro-F1", "samples-F1", "hierarchical F1"]
