@@ -96,7 +96,9 @@ class HierarchicalScorer(SetScorer):
     def _add_block(self, predicted: np.ndarray, gold: np.ndarray, num_rows: int) -> None:
         taxonomy = self.taxonomy
         above = ancestor_keys(predicted, taxonomy)
-        consistent = has_all_ancestors(predicted, taxonomy, above)
+        # After closure no label lacks an ancestor.
+        whole = self.closure != "none"
+        consistent = np.ones(predicted.size, dtype=bool) if whole else has_all_ancestors(predicted, taxonomy, above)
         hit = contains(gold, predicted)
         end = is_path_end(predicted, taxonomy, above)
         gold_end = is_path_end(gold, taxonomy)
