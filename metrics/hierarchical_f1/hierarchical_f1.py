@@ -63,7 +63,7 @@ Args:
         `"hf"`: `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1`, `exact_match`, `consistency` and the
         extras asked for by `per_level` and `constrained`;
         `"leaf"`: `leaf_micro_precision`, `leaf_micro_recall`, `leaf_micro_f1`, `leaf_macro_f1`, of the leaf labels;
-        `"branches"`: the same for every first-level node, with its name instead of `leaf`;
+        `"branches"`: the same of the labels at or below every first-level node, with `branch_<name>` instead of `leaf`;
         `"losses"`: `h_loss`, `h_loss_sibling`, `hmc_loss`, `symmetric_difference`, `hamming_loss`, `label_inconsistency`,
         `path_inconsistency`, `path_validity`;
         `"lca"`: `lca_micro_f1`, `lca_samples_f1` (and precision and recall), `tree_distance`, `mistake_severity`,
@@ -216,7 +216,8 @@ class HierarchicalF1(evaluate.Metric):
             result.update({key: score for key, score in scores.items() if key.startswith(kept)})
         groups = {"leaf": leaf_labels(taxonomy)} if "leaf" in metrics else {}
         if "branches" in metrics:
-            groups.update(branches(taxonomy))
+            # A branch may have any name, such as "leaf".
+            groups.update({f"branch_{name}": members for name, members in branches(taxonomy).items()})
         result.update(group_scores(scorer, groups, labels=labels, zero_division=zero_division))
         if "losses" in metrics:
             losses = HierarchicalLosses(taxonomy, closure=closure)

@@ -148,7 +148,7 @@ class TestCompute:
         taxonomy = scorers[0].taxonomy
         parts = {
             "leaf": group_scores(scorers[0], {"leaf": leaf_labels(taxonomy)}),
-            "branches": group_scores(scorers[0], branches(taxonomy)),
+            "branches": group_scores(scorers[0], {f"branch_{name}": ids for name, ids in branches(taxonomy).items()}),
             "losses": {key: value for key, value in scorers[1].compute().items() if key != "alpha"},
             "lca": scorers[2].compute(),
         }
