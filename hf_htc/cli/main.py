@@ -14,6 +14,7 @@ COMMANDS = {
     "tune": ("tune", "search a method's settings on the validation data; resumable"),
     "evaluate": ("evaluate", "score a checkpoint and write a report"),
     "calibrate": ("calibrate", "set thresholds and conformal sets of a checkpoint from validation data"),
+    "compare": ("compare", "compare two prediction files: scores, difference, interval, p-value"),
     "predict": ("predict", "predict a JSONL file into a JSONL file; resumable"),
     "units": ("units", "show the units of one document: scores, thresholds, HBM's bounds"),
     "data": ("data", "look at data, publish it: `hf-htc data check | export`"),

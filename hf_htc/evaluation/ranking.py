@@ -1,11 +1,12 @@
-"""Ranking scores of the best labels of every document.
+"""Ranking scores of the best labels of every document; the counting is [`RankingScorer`]'s.
 
 Legend: `S` documents, `K` ranks.
 """
 
 import numpy as np
 
-from hf_htc.models.label_sets import as_csr, contains, row_ids, sorted_unique
+from hf_htc.metrics.hierarchical_f1 import RankingScorer
+from hf_htc.models.label_sets import as_csr
 
 
 def ranking_scores(ranked, gold, num_labels, k=5):
@@ -23,7 +24,7 @@ def ranking_scores(ranked, gold, num_labels, k=5):
         ones at rank `r` of `1 / log2(r + 1)` divided by the largest such sum. In [0, 1]; 0 without documents.
 
     Raises:
-        `ValueError`: too few ranks, or another number of documents.
+        `ValueError`: too few ranks, a label that a row repeats, or another number of documents.
     """
     ranked = np.asarray(ranked)
     indptr, indices, _ = as_csr(gold, num_labels)
@@ -32,14 +33,10 @@ def ranking_scores(ranked, gold, num_labels, k=5):
     best = min(k, num_labels)
     if ranked.ndim != 2 or ranked.shape[1] < best:
         raise ValueError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels a document.")
-    ranked = ranked[:, :best].astype(np.int64)
-    keys = sorted_unique(row_ids(indptr) * num_labels + indices)
-    counts = np.bincount(keys // num_labels, minlength=len(ranked))
-    right = contains(keys, (np.arange(len(ranked))[:, None] * num_labels + ranked).ravel()).reshape(ranked.shape)
-    discounts = 1 / np.log2(np.arange(k) + 2)
-    ideal = np.concatenate([[1.0], np.cumsum(discounts)])[np.minimum(counts, k)]
-    has_labels = counts > 0
-    recall = right.sum(1) / np.maximum(counts, 1)
-    gain = right @ discounts[:best] / ideal
-    number = max(1, int(has_labels.sum()))
-    return {f"recall_at_{k}": float(recall[has_labels].sum() / number), f"ndcg_at_{k}": float(gain[has_labels].sum() / number)}
+    names = (f"recall_at_{k}", f"ndcg_at_{k}")
+    if len(ranked) == 0:
+        return dict.fromkeys(names, 0.0)
+    scorer = RankingScorer([[]] * num_labels, ks=k)
+    scorer.add(ranked, (indptr, indices))
+    scores = scorer.compute()
+    return {name: scores[name] for name in names}

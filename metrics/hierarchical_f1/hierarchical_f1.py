@@ -4,9 +4,22 @@ import datasets
 import evaluate
 import numpy as np
 
+# Every sibling is imported here, one a line and without a comment behind it: `evaluate` copies no others.
+# ruff: noqa: F401
+from .calibration_scores import CalibrationScorer
+from .curve_scores import CurveScorer
+from .hierarchical_losses import HierarchicalLosses
 from .hierarchical_scores import AVERAGES, HierarchicalScorer
+from .label_groups import branches, group_scores, leaf_labels
 from .label_sets import CLOSURES, multi_hot_to_csr
+from .lca_scores import LcaScorer
+from .ranking_scores import RankingScorer
+from .score_rows import RowCloser
+from .scorers import Scorer
 from .taxonomy import Taxonomy
+
+
+METRICS = ("hf", "leaf", "branches", "losses", "lca")
 
 
 _CITATION = """\
@@ -46,11 +59,20 @@ Args:
         every level.
     constrained (`bool`, *optional*, defaults to `False`): add the path-constrained `c_micro_f1`, `c_macro_f1` and the
         path-based `p_micro_f1`, `p_macro_f1`.
+    metrics (`str` or list of `str`, *optional*, defaults to `"hf"`): any of
+        `"hf"`: `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1`, `exact_match`, `consistency` and the
+        extras asked for by `per_level` and `constrained`;
+        `"leaf"`: `leaf_micro_precision`, `leaf_micro_recall`, `leaf_micro_f1`, `leaf_macro_f1`, of the leaf labels;
+        `"branches"`: the same of the labels at or below every first-level node, with `branch_<name>` instead of `leaf`;
+        `"losses"`: `h_loss`, `h_loss_sibling`, `hmc_loss`, `symmetric_difference`, `hamming_loss`, `label_inconsistency`,
+        `path_inconsistency`, `path_validity`;
+        `"lca"`: `lca_micro_f1`, `lca_samples_f1` (and precision and recall), `tree_distance`, `mistake_severity`,
+        `wu_palmer`, `num_single_path_documents`.
 
 Returns:
-    `dict`: `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1` (with beta other than 1:
-    `hierarchical_fbeta`, and `fbeta` in all other keys), each in [0, 1]; `exact_match`, `consistency`; the requested
-    extras; `average`, `closure`, `beta`, `labels`, `num_documents`, `num_labels`: what the numbers belong to.
+    `dict`: what `metrics` asks for; by default `hierarchical_precision`, `hierarchical_recall`, `hierarchical_f1` (with beta
+    other than 1: `hierarchical_fbeta`, and `fbeta` in all other keys), each in [0, 1]; `exact_match`, `consistency`; the
+    requested extras; `average`, `closure`, `beta`, `labels`, `num_documents`, `num_labels`: what the numbers belong to.
 
 Raises:
     ValueError: for unknown labels, rows of unequal width, unequal numbers of documents, a bad taxonomy or option. The
@@ -158,6 +180,7 @@ class HierarchicalF1(evaluate.Metric):
         zero_division=0.0,
         per_level=False,
         constrained=False,
+        metrics="hf",
     ):
         if parents is None:
             raise ValueError(
@@ -167,6 +190,10 @@ class HierarchicalF1(evaluate.Metric):
             raise ValueError(f"`average` must be one of {list(AVERAGES)}; got {average!r}.")
         if closure not in CLOSURES:
             raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+        metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        for name in metrics:
+            if name not in METRICS:
+                raise ValueError(f"`metrics` must be among {list(METRICS)}; got {name!r}.")
         taxonomy = Taxonomy(parents, num_labels=num_labels, names=names)
         rows = {"predictions": predictions, "references": references}
         if self.config_name == "multilabel":
@@ -182,9 +209,25 @@ class HierarchicalF1(evaluate.Metric):
             averages=average, labels=labels, per_level=per_level, constrained=constrained, zero_division=zero_division
         )
         f = "f1" if beta == 1 else "fbeta"
-        result = {f"hierarchical_{name}": scores[f"{average}_{name}"] for name in ("precision", "recall", f)}
-        kept = ("level_", "c_", "p_", "exact_match", "consistency")
-        result.update({key: score for key, score in scores.items() if key.startswith(kept)})
+        result = {}
+        if "hf" in metrics:
+            result.update({f"hierarchical_{name}": scores[f"{average}_{name}"] for name in ("precision", "recall", f)})
+            kept = ("level_", "c_", "p_", "exact_match", "consistency")
+            result.update({key: score for key, score in scores.items() if key.startswith(kept)})
+        groups = {"leaf": leaf_labels(taxonomy)} if "leaf" in metrics else {}
+        if "branches" in metrics:
+            # A branch may have any name, such as "leaf".
+            groups.update({f"branch_{name}": members for name, members in branches(taxonomy).items()})
+        result.update(group_scores(scorer, groups, labels=labels, zero_division=zero_division))
+        if "losses" in metrics:
+            losses = HierarchicalLosses(taxonomy, closure=closure)
+            losses.add(**rows)
+            result.update(losses.compute())
+            del result["alpha"]
+        if "lca" in metrics:
+            ancestors = LcaScorer(taxonomy, closure=closure)
+            ancestors.add(**rows)
+            result.update(ancestors.compute(zero_division=zero_division))
         result.update(average=average, closure=closure, beta=float(beta), labels=labels)
         result.update(num_documents=scores["num_documents"], num_labels=scores["num_labels"])
         return result

@@ -13,27 +13,17 @@ from collections import Counter
 
 import numpy as np
 
-from .label_sets import (
-    CLOSURES,
-    ancestor_keys,
-    close_up,
-    contains,
-    has_all_ancestors,
-    is_path_end,
-    sorted_unique,
-    to_csr,
-    to_keys,
-)
-from .taxonomy import Taxonomy
+from .label_sets import ancestor_keys, contains, has_all_ancestors, is_path_end, sorted_unique
+from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows, mean, precision_recall_f
 
 
 AVERAGES = ("micro", "macro", "samples", "weighted")
 
-# (document, label) pairs that are worked on at a time: bounds the temporary arrays at any number of documents.
-_BLOCK_PAIRS = 1 << 20
+# The counts of each label, `(N,)` arrays.
+_COUNTS = ("_tp", "_predicted", "_support", "_consistent", "_c_tp", "_path_tp", "_path_predicted", "_path_support")
 
 
-class HierarchicalScorer:
+class HierarchicalScorer(SetScorer):
     r"""
     Streaming counts of predicted and gold label sets over a hierarchy.
 
@@ -79,20 +69,15 @@ class HierarchicalScorer:
     ```
     """
 
+    COUNTS = (*_COUNTS, "_documents", "_consistent_documents")
+    SETTINGS = ("closure", "beta")
+
     def __init__(self, parents, num_labels=None, closure="none", beta=1.0, names=None):
-        if closure not in CLOSURES:
-            raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+        super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)) or not 0 < beta < math.inf:
             raise ValueError(f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike.")
-        self.taxonomy = Taxonomy(parents, num_labels=num_labels, names=names)
-        self.closure = closure
         self.beta = float(beta)
         self.reset()
-
-    @property
-    def num_labels(self) -> int:
-        """`N`."""
-        return self.taxonomy.num_labels
 
     @property
     def num_documents(self) -> int:
@@ -108,46 +93,12 @@ class HierarchicalScorer:
         self._documents: Counter = Counter()
         self._consistent_documents = 0
 
-    def add(self, predictions, references) -> None:
-        """
-        Count some documents.
-
-        Args:
-            predictions, references (`list[list[int]]`, `np.ndarray` of shape `(B, K)` or a tuple of two arrays):
-                Label ids of each document, or a CSR pair `(indptr, indices)`, a tuple of two arrays. A label that a row
-                repeats counts once. Rows may be empty.
-
-        Raises:
-            ValueError: for unequal numbers of rows and for ids that are no labels, naming row and id.
-            TypeError: for ids that are no integers.
-        """
-        predicted = to_csr(predictions, self.taxonomy, "predictions")
-        gold = to_csr(references, self.taxonomy, "references")
-        num_rows = predicted[0].size - 1
-        if num_rows != gold[0].size - 1:
-            raise ValueError(
-                f"predictions has {num_rows} rows and references {gold[0].size - 1}; give one row a document to both."
-            )
-        pairs = predicted[0] + gold[0]
-        start = 0
-        while start < num_rows:
-            stop = int(np.searchsorted(pairs, pairs[start] + _BLOCK_PAIRS, side="right")) - 1
-            stop = min(max(stop, start + 1), start + _BLOCK_PAIRS, num_rows)
-            self._add_block(
-                to_keys(*predicted, start, stop, self.num_labels),
-                to_keys(*gold, start, stop, self.num_labels),
-                stop - start,
-            )
-            start = stop
-
     def _add_block(self, predicted: np.ndarray, gold: np.ndarray, num_rows: int) -> None:
         taxonomy = self.taxonomy
-        if self.closure == "up":
-            predicted, gold = close_up(predicted, taxonomy), close_up(gold, taxonomy)
-        elif self.closure == "prune":
-            predicted = predicted[has_all_ancestors(predicted, taxonomy)]
         above = ancestor_keys(predicted, taxonomy)
-        consistent = has_all_ancestors(predicted, taxonomy, above)
+        # After closure no label lacks an ancestor.
+        whole = self.closure != "none"
+        consistent = np.ones(predicted.size, dtype=bool) if whole else has_all_ancestors(predicted, taxonomy, above)
         hit = contains(gold, predicted)
         end = is_path_end(predicted, taxonomy, above)
         gold_end = is_path_end(gold, taxonomy)
@@ -169,36 +120,8 @@ class HierarchicalScorer:
         self._path_predicted += per_label(labels[end])
         self._path_support += per_label(gold_labels[gold_end])
 
-        sizes = [np.bincount(chosen, minlength=num_rows) for chosen in (rows[hit], rows, gold_rows)]
-        base = 1 + max(int(size.max()) for size in sizes)
-        codes = np.sort((sizes[0] * base + sizes[1]) * base + sizes[2])
-        first = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
-        for code, count in zip(codes[first].tolist(), np.diff(first, append=num_rows).tolist()):
-            self._documents[(code // base**2, code // base % base, code % base)] += count
+        count_rows(self._documents, *(np.bincount(chosen, minlength=num_rows) for chosen in (rows[hit], rows, gold_rows)))
         self._consistent_documents += num_rows - sorted_unique(rows[~consistent]).size
-
-    def merge(self, other: HierarchicalScorer) -> None:
-        """
-        Add the counts of another scorer, as if its documents had been added here.
-
-        Raises:
-            ValueError: if the other scorer has another hierarchy, closure or beta.
-            TypeError: if it is no `HierarchicalScorer`.
-        """
-        if not isinstance(other, HierarchicalScorer):
-            raise TypeError(f"Only a HierarchicalScorer can be merged; got {type(other).__name__}.")
-        for name in ("closure", "beta", "num_labels"):
-            if getattr(self, name) != getattr(other, name):
-                raise ValueError(
-                    f"The scorers differ in `{name}`: {getattr(self, name)!r} and {getattr(other, name)!r}; only "
-                    "scorers of the same settings can be merged."
-                )
-        if [sorted(row) for row in self.taxonomy.parents] != [sorted(row) for row in other.taxonomy.parents]:
-            raise ValueError("The scorers have different hierarchies; only scorers of the same settings can be merged.")
-        for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self._documents.update(other._documents)
-        self._consistent_documents += other._consistent_documents
 
     def compute(self, averages=AVERAGES, labels="all", per_level=True, constrained=True, zero_division=0.0) -> dict:
         r"""
@@ -249,7 +172,7 @@ class HierarchicalScorer:
                 raise ValueError(f"`averages` must be among {list(AVERAGES)}; got {average!r}.")
         if labels not in ("all", "supported"):
             raise ValueError(f"`labels` must be 'all' or 'supported'; got {labels!r}.")
-        zero_division = _checked_zero_division(zero_division)
+        zero_division = checked_zero_division(zero_division)
         if not self._documents:
             raise ValueError("There is nothing to score: no document was added. Call `add` first.")
 
@@ -263,14 +186,14 @@ class HierarchicalScorer:
             scores.update({f"{average}_precision": precision, f"{average}_recall": recall, f"{average}_{f}": fscore})
             if average == "macro":
                 scores[f"macro_h{f}"] = self._f_of(precision, recall)
-        scores[f"macro_{f}_supported"] = _mean(by_label[2][occurs], zero_division)
+        scores[f"macro_{f}_supported"] = mean(by_label[2][occurs], zero_division)
         scores["num_supported_labels"] = int(occurs.sum())
         if per_level:
             label_levels = self.taxonomy.levels[: self.num_labels]
             for level in np.unique(label_levels).tolist():
                 here = label_levels == level
                 scores[f"level_{level}_micro_{f}"] = self._micro(here, zero_division)[2]
-                scores[f"level_{level}_macro_{f}"] = _mean(by_label[2][here & counted], zero_division)
+                scores[f"level_{level}_macro_{f}"] = mean(by_label[2][here & counted], zero_division)
         if constrained:
             c_counts = self._c_tp, self._predicted, self._support
             p_counts = self._path_tp, self._path_predicted, self._path_support
@@ -279,7 +202,7 @@ class HierarchicalScorer:
                 fscores = self._scores(*counts, zero_division)[2]
                 sums = [count.sum(keepdims=True) for count in counts]
                 scores[f"{prefix}_micro_{f}"] = float(self._scores(*sums, zero_division)[2][0])
-                scores[f"{prefix}_macro_{f}"] = _mean(fscores[over], zero_division)
+                scores[f"{prefix}_macro_{f}"] = mean(fscores[over], zero_division)
         num_documents, num_predicted = self.num_documents, int(self._predicted.sum())
         exact = sum(count for (tp, predicted, gold), count in self._documents.items() if tp == predicted == gold)
         scores["exact_match"] = exact / num_documents
@@ -301,7 +224,7 @@ class HierarchicalScorer:
             (predicted with all ancestors), `c_tp` (of those the true ones), `path_tp`, `path_predicted`, `path_support`
             (paths that end in the label); float64 `precision`, `recall`, `f1` (`fbeta` where `beta` is not 1).
         """
-        zero_division = _checked_zero_division(zero_division)
+        zero_division = checked_zero_division(zero_division)
         scores = self._scores(self._tp, self._predicted, self._support, zero_division)
         table = {"level": self.taxonomy.levels[: self.num_labels].copy()}
         table.update({name[1:]: getattr(self, name).copy() for name in _COUNTS})
@@ -310,15 +233,7 @@ class HierarchicalScorer:
 
     def _scores(self, tp, predicted, support, zero_division: float):
         """Precision, recall and F of arrays of counts, each a float array of their shape."""
-        square = self.beta**2
-        return tuple(
-            np.divide(over, under, out=np.full(tp.shape, zero_division), where=under != 0)
-            for over, under in (
-                (tp, predicted),
-                (tp, support),
-                ((1 + square) * tp, square * support + predicted),
-            )
-        )
+        return precision_recall_f(tp, predicted, support, self.beta, zero_division)
 
     def _micro(self, chosen, zero_division: float) -> list[float]:
         sums = [count[chosen].sum(keepdims=True) for count in (self._tp, self._predicted, self._support)]
@@ -328,46 +243,13 @@ class HierarchicalScorer:
         if average == "micro":
             return self._micro(slice(None), zero_division)
         if average == "macro":
-            return [_mean(score[counted], zero_division) for score in by_label]
+            return [mean(score[counted], zero_division) for score in by_label]
         if average == "weighted":
-            return [_mean(score, zero_division, self._support) for score in by_label]
-        # Sorted, so that the order of the documents does not reach the floating point sum.
-        triples = sorted(self._documents.items())
-        counts = np.array([triple for triple, _ in triples], dtype=np.int64).T
-        weights = np.array([count for _, count in triples], dtype=np.int64)
-        return [_mean(score, zero_division, weights) for score in self._scores(*counts, zero_division)]
+            return [mean(score, zero_division, self._support) for score in by_label]
+        counts, weights = counted_rows(self._documents)
+        return [mean(score, zero_division, weights) for score in self._scores(*counts, zero_division)]
 
     def _f_of(self, precision: float, recall: float) -> float:
         square = self.beta**2
         below = square * precision + recall
         return (1 + square) * precision * recall / below if below != 0 else 0.0
-
-
-_COUNTS = (
-    "_tp",
-    "_predicted",
-    "_support",
-    "_consistent",
-    "_c_tp",
-    "_path_tp",
-    "_path_predicted",
-    "_path_support",
-)
-
-
-def _checked_zero_division(value) -> float:
-    if isinstance(value, (int, float, np.number)) and (value in (0, 1) or math.isnan(value)):
-        return float(value)
-    raise ValueError(f"`zero_division` must be 0.0, 1.0 or nan; got {value!r}.")
-
-
-def _mean(values: np.ndarray, zero_division: float, weights: np.ndarray | None = None) -> float:
-    """Mean of the values that are not nan; without weight anywhere the plain mean, as scikit-learn has it."""
-    defined = ~np.isnan(values)
-    if values.size == 0:
-        return zero_division
-    if not defined.any():
-        return math.nan
-    if weights is None or weights[defined].sum() == 0:
-        return float(values[defined].mean())
-    return float(np.average(values[defined], weights=weights[defined]))

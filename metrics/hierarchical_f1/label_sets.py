@@ -17,6 +17,9 @@ from .taxonomy import Taxonomy
 
 CLOSURES = ("none", "up", "prune")
 
+# Bytes of a look-up table for every key that is looked up in it, at most.
+_TABLE_BYTES = 32
+
 
 def to_csr(rows, taxonomy: Taxonomy, what: str = "predictions"):
     """
@@ -118,7 +121,17 @@ def contains(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Which of the queries are among the sorted keys; boolean, of the shape of `queries`."""
     if keys.size == 0:
         return np.zeros(queries.shape, dtype=bool)
+    if _is_dense(keys, queries):
+        table = np.zeros(int(keys[-1]) + 2, dtype=bool)
+        table[keys] = True
+        return table[np.minimum(queries, table.size - 1)]
     return keys[np.minimum(np.searchsorted(keys, queries), keys.size - 1)] == queries
+
+
+def _is_dense(keys: np.ndarray, others: np.ndarray) -> bool:
+    # Then a table of all possible keys, a byte each, is hardly larger than the keys themselves, and several times faster than a
+    # binary search.
+    return int(keys[-1]) <= _TABLE_BYTES * (keys.size + others.size)
 
 
 def ancestor_keys(keys: np.ndarray, taxonomy: Taxonomy):
@@ -160,6 +173,10 @@ def is_path_end(keys: np.ndarray, taxonomy: Taxonomy, ancestors=None) -> np.ndar
     """Which labels are most specific, that is an ancestor of no other label of their set; boolean of shape `(K,)`."""
     above = (ancestor_keys(keys, taxonomy) if ancestors is None else ancestors)[1]
     ends = np.ones(keys.size, dtype=bool)
+    if keys.size and _is_dense(keys, above):
+        table = np.zeros(int(keys[-1]) + 1, dtype=bool)
+        table[above[above < table.size]] = True
+        return ~table[keys]
     if keys.size:
         positions = np.minimum(np.searchsorted(keys, above), keys.size - 1)
         ends[positions[keys[positions] == above]] = False

@@ -16,7 +16,17 @@ import pytest
 import yaml
 
 import hf_htc.metrics.hierarchical_f1 as package
-from hf_htc.metrics.hierarchical_f1 import AVERAGES, CLOSURES, HierarchicalScorer, app
+from hf_htc.metrics.hierarchical_f1 import (
+    AVERAGES,
+    CLOSURES,
+    HierarchicalLosses,
+    HierarchicalScorer,
+    LcaScorer,
+    app,
+    branches,
+    group_scores,
+    leaf_labels,
+)
 
 
 FOLDER = Path(package.__file__).parent
@@ -128,6 +138,28 @@ class TestCompute:
         assert result == {key: expected[key] for key in result}
         assert (result["closure"], result["labels"], result["beta"]) == (closure, "supported", 1.0)
 
+    @pytest.mark.parametrize("closure", CLOSURES)
+    def test_more_metrics_equal_their_scorers(self, metric, closure):
+        predictions, references = [[1], [0, 2], [], [4, 3]], [[0, 1, 2], [0, 1], [4], [3, 0]]
+        given = {"predictions": predictions, "references": references, "parents": PARENTS, "closure": closure}
+        scorers = [kind(PARENTS, closure=closure) for kind in (HierarchicalScorer, HierarchicalLosses, LcaScorer)]
+        for scorer in scorers:
+            scorer.add(predictions, references)
+        taxonomy = scorers[0].taxonomy
+        parts = {
+            "leaf": group_scores(scorers[0], {"leaf": leaf_labels(taxonomy)}),
+            "branches": group_scores(scorers[0], {f"branch_{name}": ids for name, ids in branches(taxonomy).items()}),
+            "losses": {key: value for key, value in scorers[1].compute().items() if key != "alpha"},
+            "lca": scorers[2].compute(),
+        }
+        echo = {"average": "micro", "closure": closure, "beta": 1.0, "labels": "all", "num_documents": 4, "num_labels": 5}
+        for name, expected in parts.items():
+            assert metric.compute(**given, metrics=name) == {**expected, **echo}
+        together = metric.compute(**given, metrics=["hf", *parts])
+        plain = metric.compute(**given)
+        assert together == {**plain, **parts["leaf"], **parts["branches"], **parts["losses"], **parts["lca"], **echo}
+        assert "hierarchical_f1" in plain and "h_loss" not in plain
+
     def test_defaults(self, metric):
         result = metric.compute(predictions=[["Jazz"]], references=[["Film"]], parents=PARENTS)
         assert result == {
@@ -238,6 +270,7 @@ class TestErrors:
             ({"closure": "down"}, r"`closure` must be one of \['none', 'up', 'prune'\]; got 'down'"),
             ({"beta": -1}, r"`beta` must be a positive finite number; got -1"),
             ({"labels": "present"}, r"`labels` must be 'all' or 'supported'"),
+            ({"metrics": ("hf", "mgia")}, r"`metrics` must be among \['hf', 'leaf', .*\]; got 'mgia'"),
             ({"zero_division": "warn"}, r"`zero_division` must be 0.0, 1.0 or nan"),
             ({"parents": FLAT}, r"predictions holds label names, but the taxonomy has none"),
         ],
@@ -345,6 +378,22 @@ class TestCard:
         # The sets of the table above the numbers are those of the page.
         for gold, predicted in zip(app.REFERENCES.splitlines(), app.PREDICTIONS.splitlines()):
             assert f"| {gold} | {predicted} |" in self.TEXT
+
+    def test_more_scores(self, metric):
+        head, rows = self.table("more-scores")
+        assert [name.strip("`") for name in head] == list(CLOSURES)
+        assert len(rows) == 16
+        for column, closure in enumerate(CLOSURES):
+            scores = metric.compute(
+                predictions=app.parse_label_sets(app.PREDICTIONS),
+                references=app.parse_label_sets(app.REFERENCES),
+                parents=app.parse_taxonomy(app.TAXONOMY),
+                closure=closure,
+                metrics=("leaf", "branches", "losses", "lca"),
+            )
+            for name, cells in rows.items():
+                key = name.replace(" F1", "_f1").replace(" ", "_")
+                assert cells[column] == f"{scores[key]:.4f}", (name, closure)
 
     def test_closure_policies(self):
         case = json.loads((FIXTURES / "raw_multilabel_policies.json").read_text())

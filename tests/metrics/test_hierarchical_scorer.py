@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer, Taxonomy, hierarchical_scores
+from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer, Taxonomy, hierarchical_scores, scorers
 from hf_htc.metrics.hierarchical_f1.label_sets import multi_hot_to_csr, to_csr
 from hf_htc.models.hierarchy import LabelHierarchy
 
@@ -201,7 +201,7 @@ class TestStreaming:
             pieces.add(csr(predictions[start : start + 7]), references[start : start + 7])
         pieces.add([], [])
         assert pieces.compute() == whole.compute()
-        monkeypatch.setattr(hierarchical_scores, "_BLOCK_PAIRS", 6)  # less than some documents have
+        monkeypatch.setattr(scorers, "_BLOCK_PAIRS", 6)  # less than some documents have
         assert scored(predictions, references, closure=closure).compute() == whole.compute()
 
     def test_merge(self):
