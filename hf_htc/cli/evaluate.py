@@ -54,12 +54,49 @@ def run(arguments):
         batch_size=options.batch_size,
         checkpoint=name,
         decoder=options.decoder,
+        details=options.output_dir is not None,
     )
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")
     if options.output_dir is not None:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        write_results({options.split: result}, folder, model, f"{name} on {data.name()}")
+        gold = rows["labels"]
+        write_results(
+            {options.split: result},
+            folder,
+            model,
+            f"{name} on {data.name()}",
+            texts=list(rows["text"]),
+            gold=gold,
+            log=_training_log(options.checkpoint),
+            intervals=_intervals(result, gold, own),
+        )
         (folder / f"scores_{options.split}.json").write_text(json.dumps(result.scores, indent=2) + "\n", encoding="utf-8")
         print(f"Report, scores and predictions are in {folder}.")
+
+
+def _intervals(result, gold, hierarchy):
+    """95 % intervals by the key of a score, from documents drawn anew; none where scipy is missing."""
+    from importlib.util import find_spec
+
+    from hf_htc.evaluation.significance import bootstrap_intervals
+
+    if find_spec("scipy") is None:
+        return None
+    predicted = hierarchy.encode([record["labels"] for record in result.records])
+    gold = hierarchy.close(gold) if result.scores["closure"] == "up" else gold
+    found = bootstrap_intervals(gold, predicted, hierarchy.num_labels, num_resamples=1000)
+    return {key: entry["interval"] for key, entry in found.items()}
+
+
+def _training_log(checkpoint):
+    """The log that training left beside the weights, or `None`."""
+    for name in ("trainer_state.json", "run.json"):
+        file = Path(checkpoint) / name
+        if file.is_file():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            log = content.get("log_history") or content.get("log")
+            if log:
+                return log
+    return None

@@ -168,15 +168,21 @@ def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
     }
 
 
-def write_results(results, folder, model, title):
-    """`report_<split>.md` and `predictions_<split>.jsonl` for every result."""
-    from hf_htc.evaluation.predictions import write_records
-    from hf_htc.evaluation.report import report_markdown
+def write_results(results, folder, model, title, **more):
+    """`report_<split>.md`, `report_<split>.html` where matplotlib is there, and `predictions_<split>.jsonl` for every result;
+    `more` as for [`build_report`]."""
+    from importlib.util import find_spec
 
-    hierarchy = model.config.get_hierarchy()
+    from hf_htc.evaluation.predictions import write_records
+    from hf_htc.evaluation.report import build_report
+
+    hierarchy, draws = model.config.get_hierarchy(), find_spec("matplotlib") is not None
     for split, result in results.items():
-        report = report_markdown(result.scores, result.scorer, hierarchy, f"{title}, {split}", model.config.label_counts)
-        (Path(folder) / f"report_{split}.md").write_text(report, encoding="utf-8")
+        counts = model.config.label_counts
+        report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=draws, **more)
+        (Path(folder) / f"report_{split}.md").write_text(report.to_markdown(), encoding="utf-8")
+        if draws:
+            (Path(folder) / f"report_{split}.html").write_text(report.to_html(), encoding="utf-8")
         write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 
 import numpy as np
 
-from hf_htc.models.label_sets import as_csr, contains, gather_rows, row_ids, sorted_unique
+from hf_htc.metrics.hierarchical_f1 import CalibrationScorer
+from hf_htc.models.label_sets import as_csr, contains, from_keys, gather_rows, row_ids, sorted_unique
 
 
 class EvaluationDetails:
@@ -30,6 +31,7 @@ class EvaluationDetails:
         self.num_documents = self.num_violating = 0
         self.positives = np.zeros(num_bins, dtype=np.int64)
         self.pairs = np.zeros(num_bins, dtype=np.int64)
+        self.calibration = CalibrationScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
         self._worst = []
         parents = [row or [hierarchy.num_nodes] for row in hierarchy.parents[: hierarchy.num_labels]]  # the root is one
         self._parents = as_csr(parents, hierarchy.num_nodes + 1)[:2]
@@ -67,6 +69,7 @@ class EvaluationDetails:
             elif entry > self._worst[0]:
                 heapq.heapreplace(self._worst, entry)
         if scores is not None:
+            self.calibration.add_scores(scores, from_keys(gold, len(rows), n))
             bins = np.minimum((np.asarray(scores) * self.num_bins).astype(np.int64), self.num_bins - 1)
             self.pairs += np.bincount(bins.ravel(), minlength=self.num_bins)
             self.positives += np.bincount(bins[gold // n, gold % n], minlength=self.num_bins)

@@ -44,8 +44,8 @@ def drawing(width=6.0, height=3.2):
         figure.tight_layout()
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    # What stands in front of the element belongs to a file of its own, not into a page.
-    made.svg = re.sub(r"^.*?(?=<svg)", "", stream.getvalue(), flags=re.DOTALL)
+    # What stands in front of the element, and the metadata, belong to a file of its own, not into a page.
+    made.svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
 
 
 def bars(names, series, y_label="F1", limits=(0, 1)):

@@ -1,86 +1,310 @@
-"""A Markdown report of an evaluation."""
+"""The report of an evaluation: one list of sections, written as Markdown and as a self-contained HTML page.
 
-from hf_htc.models.hierarchy import LabelHierarchy
+Legend: `N` labels, `B` documents.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hf_htc.metrics.hierarchical_f1 import branches, frequency_groups, group_scores, leaf_labels
 
 
-def report_markdown(scores, scorer, hierarchy: LabelHierarchy, title, label_counts=None, num_worst=15):
+@dataclass
+class Section:
     """
-    Overall scores, scores per level and the labels that cost most.
+    A part of a report.
 
     Args:
-        scores (`dict`): From [`HierarchicalScorer.compute`].
-        scorer ([`HierarchicalScorer`]): For the per-label table.
-        hierarchy ([`LabelHierarchy`]): The taxonomy.
+        title (`str`): Its heading.
+        text (`str`, *optional*): A paragraph in front.
+        tables (`list[tuple]`): `(head, rows)` pairs, cells of any type.
+        figures (`list[tuple]`): `(svg, caption)` pairs, for the page only.
+    """
+
+    title: str
+    text: str = ""
+    tables: list = field(default_factory=list)
+    figures: list = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """
+    A title, a lead and sections.
+
+    Args:
+        title (`str`), lead (`str`), sections (`list[Section]`).
+    """
+
+    title: str
+    lead: str
+    sections: list
+
+    def to_markdown(self):
+        """The report without its figures: `str`."""
+        parts = [f"# {self.title}", self.lead]
+        for section in self.sections:
+            if section.text or section.tables:
+                parts.append(f"## {section.title}")
+                parts += [section.text] if section.text else []
+                parts += ["\n".join(_markdown_table(*table)) for table in section.tables]
+        return "\n\n".join(parts) + "\n"
+
+    def to_html(self):
+        """A page that needs nothing from the network: `str`."""
+        from hf_htc.evaluation.report_page import render
+
+        return render(self)
+
+
+def build_report(
+    result, hierarchy, title, label_counts=None, texts=None, gold=None, log=None, intervals=None, figures=False, num_worst=15
+):
+    """
+    The report of an evaluation.
+
+    Args:
+        result ([`EvaluationResult`]): With `details`, everything; without, what the counts tell.
+        hierarchy ([`LabelHierarchy`]).
         title (`str`): First heading.
         label_counts (`list[int]`, *optional*): Training documents of each label.
-        num_worst (`int`, *optional*, defaults to 15): Labels listed, those with most errors first.
+        texts (`list[str]`, *optional*), gold (`list[list[int]]`, *optional*): Of the documents, for the worst ones.
+        log (`list[dict]`, *optional*): Entries of a training log, for its curves.
+        intervals (`dict[str, tuple]`, *optional*): 95 % intervals by the key of a score.
+        figures (`bool`, *optional*, defaults to `False`): Whether to draw, which needs matplotlib.
+        num_worst (`int`, *optional*, defaults to 15): Labels and pairs listed, those with most errors first.
 
     Returns:
-        `str`
+        [`Report`]
     """
-    lines = [
-        f"# {title}",
-        "",
-        f"{scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{scores['closure']}`.",
-        "",
-    ]
-    lines += _table(
-        ["average", "precision", "recall", "F1"],
-        [
-            [name, *(_percent(scores[f"{name}_{key}"]) for key in ("precision", "recall", "f1"))]
-            for name in ("micro", "macro", "samples", "weighted")
-        ],
-    )
-    lines += [
-        "",
-        f"Macro is over all {hierarchy.num_labels:,} labels; over the {scores['num_supported_labels']:,} that occur, macro-F1 is "
-        f"{_percent(scores['macro_f1_supported'])}. F of macro precision and macro recall: {_percent(scores['macro_hf1'])}. "
-        f"Path-constrained micro-F1: {_percent(scores['c_micro_f1'])}; whole paths micro-F1: {_percent(scores['p_micro_f1'])}. "
-        f"Exact match: {_percent(scores['exact_match'])}; predicted labels with all their ancestors: "
-        f"{_percent(scores['consistency'])}.",
-        "",
-        "## By level",
-        "",
-    ]
-    levels = [level for level in range(1, hierarchy.num_levels + 1) if f"level_{level}_micro_f1" in scores]
-    sizes = hierarchy.statistics()["labels_per_level"]
-    lines += _table(
-        ["level", "labels", "micro-F1", "macro-F1"],
-        [
+    builder = _Builder(result, hierarchy, label_counts, figures, num_worst)
+    sections = [builder.overall(intervals or {}), builder.levels(), builder.branches(), builder.frequencies(), builder.taxonomy()]
+    if result.details is not None:
+        sections += [builder.confusions(), builder.violations(), builder.thresholds(), builder.calibration()]
+    sections.append(builder.labels())
+    if result.details is not None and texts is not None:
+        sections.append(builder.documents(texts, gold))
+    sections.append(builder.training(log))
+    lead = f"{result.scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{result.scores['closure']}`."
+    return Report(title, lead, [section for section in sections if section is not None])
+
+
+def report_markdown(scores, scorer, hierarchy, title, label_counts=None, num_worst=15):
+    """The Markdown of [`build_report`] from counts alone; arguments as there."""
+    from hf_htc.evaluation.predictions import EvaluationResult
+
+    result = EvaluationResult(scores, scorer, [])
+    return build_report(result, hierarchy, title, label_counts, num_worst=num_worst).to_markdown()
+
+
+class _Builder:
+    def __init__(self, result, hierarchy, label_counts, figures, num_worst):
+        self.scores, self.scorer, self.details = result.scores, result.scorer, result.details
+        self.records = result.records
+        self.hierarchy, self.draws, self.num_worst = hierarchy, figures, num_worst
+        self.label_counts = None if label_counts is None else np.asarray(label_counts)
+        self.per_label = result.scorer.per_label()
+
+    def name(self, label):
+        return self.hierarchy.names[label]
+
+    # ------------------------------------------------------------------ scores
+
+    def overall(self, intervals):
+        rows = []
+        for average in ("micro", "macro", "samples", "weighted"):
+            cells = [_percent(self.scores[f"{average}_{key}"]) for key in ("precision", "recall", "f1")]
+            interval = intervals.get(f"{average}_f1")
+            rows.append([average, *cells, "-" if interval is None else " to ".join(map(_percent, interval))])
+        head = ["average", "precision", "recall", "F1", "95 % interval of F1"]
+        if not intervals:
+            head, rows = head[:-1], [row[:-1] for row in rows]
+        scores = self.scores
+        text = (
+            f"Macro is over all {self.hierarchy.num_labels:,} labels; over the {scores['num_supported_labels']:,} that occur, "
+            f"macro-F1 is {_percent(scores['macro_f1_supported'])}. F of macro precision and macro recall: "
+            f"{_percent(scores['macro_hf1'])}. Path-constrained micro-F1: {_percent(scores['c_micro_f1'])}; whole paths "
+            f"micro-F1: {_percent(scores['p_micro_f1'])}. Exact match: {_percent(scores['exact_match'])}; predicted labels with "
+            f"all their ancestors: {_percent(scores['consistency'])}."
+        )
+        return Section("Overall", text, [(head, rows)])
+
+    def levels(self):
+        sizes = self.hierarchy.statistics()["labels_per_level"]
+        levels = [level for level in range(1, self.hierarchy.num_levels + 1) if f"level_{level}_micro_f1" in self.scores]
+        values = {kind: [self.scores[f"level_{level}_{kind}_f1"] for level in levels] for kind in ("micro", "macro")}
+        rows = [[level, sizes[level - 1], *map(_percent, pair)] for level, *pair in zip(levels, values["micro"], values["macro"])]
+        names = [f"level {level}" for level in levels]
+        return self._with_bars(Section("By level", "", [(["level", "labels", "micro-F1", "macro-F1"], rows)]), names, values)
+
+    def branches(self):
+        members = branches(self.scorer.taxonomy)
+        if len(members) < 2:
+            return None
+        found = group_scores(self.scorer, members)
+        support = {name: int(self.per_label["support"][labels].sum()) for name, labels in members.items()}
+        order = sorted(members, key=lambda name: -support[name])
+        rows = [
             [
-                level,
-                sizes[level - 1],
-                _percent(scores[f"level_{level}_micro_f1"]),
-                _percent(scores[f"level_{level}_macro_f1"]),
+                name,
+                len(members[name]),
+                f"{support[name]:,}",
+                _percent(found[f"{name}_micro_f1"]),
+                _percent(found[f"{name}_macro_f1"]),
             ]
-            for level in levels
-        ],
-    )
-    per_label = scorer.per_label()
-    errors = per_label["predicted"] + per_label["support"] - 2 * per_label["tp"]
-    worst = [i for i in (-errors).argsort(kind="stable")[:num_worst].tolist() if errors[i]]
-    lines += ["", "## Labels with most errors", ""]
-    lines += _table(
-        ["label", "training documents", "support", "missed", "wrongly predicted", "F1"],
-        [
+            for name in order[:30]
+        ]
+        text = f"The {len(rows)} largest of {len(order):,} branches, by gold labels." if len(order) > 30 else ""
+        return Section("By branch", text, [(["branch", "labels", "gold", "micro-F1", "macro-F1"], rows)])
+
+    def frequencies(self):
+        if self.label_counts is None:
+            return None
+        tables, values, names = [], {"micro": [], "macro": []}, []
+        for bounds in ((0, 10, 50, 200, 1000), (0, 50)):
+            groups = {name: labels for name, labels in frequency_groups(self.label_counts, bounds).items() if len(labels)}
+            found = group_scores(self.scorer, groups)
+            rows = [
+                [name, len(labels), *(_percent(found[f"{name}_{kind}_f1"]) for kind in ("micro", "macro"))]
+                for name, labels in groups.items()
+            ]
+            tables.append((["training documents", "labels", "micro-F1", "macro-F1"], rows))
+            if bounds != (0, 50):
+                names = list(groups)
+                values = {kind: [found[f"{name}_{kind}_f1"] for name in names] for kind in values}
+        text = "Below, the split of EURLEX57K: frequent more than 50 training documents, few 1 to 50, zero none."
+        return self._with_bars(Section("By training documents", text, tables), names, values)
+
+    def taxonomy(self):
+        leaves = leaf_labels(self.scorer.taxonomy)
+        found = group_scores(self.scorer, {"leaf": leaves})
+        text = f"Micro-F1 of the {len(leaves):,} labels without labels below them: {_percent(found['leaf_micro_f1'])}, macro-F1 "
+        section = Section("Over the taxonomy", text + f"{_percent(found['leaf_macro_f1'])}.")
+        if self.draws:
+            from hf_htc.evaluation.figures import icicle
+
+            occurs = self.per_label["support"] + self.per_label["predicted"] > 0
+            values = np.where(occurs, self.per_label["f1"], np.nan)
+            section.figures.append((icicle(self.hierarchy, values), "Every node is as wide as its leaves, coloured by its F1."))
+        return section
+
+    # ------------------------------------------------------------------ errors
+
+    def confusions(self):
+        pairs = self.details.confusions.most_common(self.num_worst)
+        rows = [[self.name(gold), self.name(added), count] for (gold, added), count in pairs]
+        text = "A label was missed and a sibling of it wrongly predicted, in the same document."
+        return Section("Most confused siblings", text, [(["gold", "predicted instead", "documents"], rows)] if rows else [])
+
+    def violations(self):
+        details = self.details
+        text = (
+            f"{details.num_violating:,} of {details.num_documents:,} documents have a label without one of its ancestors, before "
+            "any closure."
+        )
+        rows = [
+            [self.name(label), self.name(missing), count]
+            for (label, missing), count in details.violations.most_common(self.num_worst)
+        ]
+        return Section("Violations of the hierarchy", text, [(["predicted", "without", "documents"], rows)] if rows else [])
+
+    def labels(self):
+        table = self.per_label
+        errors = table["predicted"] + table["support"] - 2 * table["tp"]
+        worst = [label for label in (-errors).argsort(kind="stable")[: self.num_worst].tolist() if errors[label]]
+        rows = [
             [
-                hierarchy.names[i],
-                "" if label_counts is None else f"{label_counts[i]:,}",
-                int(per_label["support"][i]),
-                int(per_label["support"][i] - per_label["tp"][i]),
-                int(per_label["predicted"][i] - per_label["tp"][i]),
-                _percent(per_label["f1"][i]),
+                self.name(label),
+                "" if self.label_counts is None else f"{self.label_counts[label]:,}",
+                int(table["support"][label]),
+                int(table["support"][label] - table["tp"][label]),
+                int(table["predicted"][label] - table["tp"][label]),
+                _percent(table["f1"][label]),
             ]
-            for i in worst
-        ],
-    )
-    return "\n".join(lines) + "\n"
+            for label in worst
+        ]
+        head = ["label", "training documents", "support", "missed", "wrongly predicted", "F1"]
+        return Section("Labels with most errors", "", [(head, rows)])
+
+    def documents(self, texts, gold):
+        rows = []
+        for row, value in self.details.worst():
+            record = self.records[row]
+            labels = "; ".join(self.name(label) for label in gold[row])
+            rows.append([record["id"], _percent(value), labels, "; ".join(record["labels"]), _snippet(texts[row])])
+        head = ["document", "F1", "gold", "predicted", "text"]
+        return Section("Worst documents", "", [(head, rows)]) if rows else None
+
+    # ------------------------------------------------------------------ scores as probabilities
+
+    def thresholds(self):
+        curve = self.details.threshold_curve()
+        best, half = int(np.argmax(curve["f1"])), int(np.searchsorted(curve["threshold"], 0.5))
+        text = (
+            f"Micro-F1 of the scores as they are, without closure: {_percent(curve['f1'][half])} at 0.5, "
+            f"{_percent(curve['f1'][best])} at {curve['threshold'][best]:.3f}, the best on these very documents. Tune on "
+            "validation data: `hf-htc calibrate`."
+        )
+        section = Section("Thresholds", text)
+        if self.draws:
+            from hf_htc.evaluation.figures import lines
+
+            series = {key: curve[key].tolist() for key in ("precision", "recall", "f1")}
+            section.figures.append((lines(curve["threshold"].tolist(), series, "threshold", "micro"), ""))
+        return section
+
+    def calibration(self):
+        scorer = self.details.calibration
+        found, shown = scorer.compute(), scorer.reliability()
+        rows = [["all", f"{found['brier']:.4f}", f"{found['ece']:.4f}"]]
+        rows += [
+            [level, f"{found[f'level_{level}_brier']:.4f}", f"{found[f'level_{level}_ece']:.4f}"]
+            for level in shown["levels"].tolist()
+        ]
+        text = "Brier score and expected calibration error of the scores as probabilities, 0 is best."
+        section = Section("Calibration", text, [(["level", "Brier", "ECE"], rows)])
+        if self.draws:
+            from hf_htc.evaluation.figures import reliability
+
+            for place, level in enumerate(shown["levels"].tolist()):
+                svg = reliability(*(shown[key][place] for key in ("mean_score", "mean_truth", "pairs")))
+                section.figures.append((svg, f"Level {level}."))
+        return section
+
+    def training(self, log):
+        losses = [entry for entry in log or [] if "loss" in entry]
+        scores = [entry for entry in log or [] if "eval_micro_f1" in entry]
+        if not (self.draws and losses):
+            return None
+        from hf_htc.evaluation.figures import lines
+
+        section = Section("Training")
+        series = {"training loss": ([e["step"] for e in losses], [float(e["loss"]) for e in losses])}
+        section.figures.append((lines(None, series, "step", "loss"), ""))
+        if scores:
+            steps = [entry["step"] for entry in scores]
+            series = {f"validation {kind}-F1": (steps, [e[f"eval_{kind}_f1"] for e in scores]) for kind in ("micro", "macro")}
+            section.figures.append((lines(None, series, "step", "F1"), ""))
+        return section
+
+    def _with_bars(self, section, names, values):
+        if self.draws and names:
+            from hf_htc.evaluation.figures import bars
+
+            section.figures.append((bars(names, values), ""))
+        return section
 
 
 def _percent(value):
     return f"{100 * value:.2f}"
 
 
-def _table(head, rows):
-    escaped = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *escaped]]
+def _snippet(text, most=160):
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _markdown_table(head, rows):
+    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return ["| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *escaped]]

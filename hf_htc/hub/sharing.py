@@ -19,7 +19,7 @@ METRIC = "hierarchical_f1"
 CHECKPOINT_FILES = (
     "config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json", "*.py", "tokenizer*", "vocab*",
     "merges.txt", "*.model", "special_tokens_map.json", "added_tokens.json", "chat_template*", "taxonomy.json", "run.json",
-    "README.md", "report_*.md", ".eval_results/*.yaml",
+    "README.md", "report_*.md", "report_*.html", ".eval_results/*.yaml",
 )  # fmt: skip
 DATASET_FILES = ("*.md", "LICENSE*", "taxonomy.txt", "**/*.parquet", "**/*.jsonl", "**/*.csv", "**/*.tsv", "**/*.json")
 

@@ -1,0 +1,109 @@
+"""The HTML of a report: one file, no script, nothing from the network."""
+
+from jinja2 import Environment
+from markupsafe import Markup, escape
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ report.title }}</title>
+<style>
+:root { --ink: #1d2530; --soft: #5b6675; --line: #dde2e8; --accent: #3b6ea8; }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+.page { display: grid; grid-template-columns: 15rem minmax(0, 1fr); max-width: 82rem; margin: 0 auto; }
+nav { position: sticky; top: 0; align-self: start; max-height: 100vh; overflow: auto; padding: 2rem 1rem; font-size: 0.87rem; }
+nav a { display: block; padding: 0.2rem 0; color: var(--soft); text-decoration: none; }
+nav a:hover { color: var(--accent); }
+main { padding: 2rem; min-width: 0; }
+h1 { margin: 0 0 0.3rem; font-size: 1.6rem; line-height: 1.25; }
+h2 { margin: 2.4rem 0 0.6rem; font-size: 1.15rem; }
+.lead { margin: 0; color: var(--soft); }
+.wide { overflow-x: auto; margin: 0.8rem 0; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.9rem 0.3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; }
+td.number, th.number { text-align: right; }
+figure { display: inline-block; margin: 0.6rem 1.2rem 0.6rem 0; max-width: 100%; vertical-align: top; }
+figure svg { max-width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: 0.85rem; }
+code { background: #f2f4f7; padding: 0.05rem 0.3rem; border-radius: 3px; font-size: 0.9em; }
+@media (max-width: 50rem) { .page { grid-template-columns: 1fr; } nav { position: static; padding: 1rem 2rem 0; } }
+@media print { nav { display: none; } .page { display: block; } }
+</style>
+</head>
+<body>
+<div class="page">
+<nav>
+{% for section in report.sections %}<a href="#s{{ loop.index }}">{{ section.title }}</a>
+{% endfor %}</nav>
+<main>
+<h1>{{ report.title }}</h1>
+<p class="lead">{{ report.lead | code }}</p>
+{% for section in report.sections %}
+<section id="s{{ loop.index }}">
+<h2>{{ section.title }}</h2>
+{% if section.text %}<p>{{ section.text | code }}</p>{% endif %}
+{% for head, rows in section.tables %}
+<div class="wide"><table>
+{% set numeric = rows | numbers %}<thead><tr>
+{% for cell in head %}<th{% if loop.index0 in numeric %} class="number"{% endif %}>{{ cell }}</th>{% endfor %}
+</tr></thead>
+<tbody>
+{% for row in rows %}<tr>
+{% for cell in row %}<td{% if loop.index0 in numeric %} class="number"{% endif %}>{{ cell }}</td>{% endfor %}
+</tr>
+{% endfor %}</tbody>
+</table></div>
+{% endfor %}
+{% for svg, caption in section.figures %}
+<figure>{{ svg | drawing }}{% if caption %}<figcaption>{{ caption }}</figcaption>{% endif %}</figure>
+{% endfor %}
+</section>
+{% endfor %}
+</main>
+</div>
+</body>
+</html>
+"""
+
+
+def render(report):
+    """
+    The page of a [`Report`]: `str`. Whatever comes from data is escaped; the drawings are our own, and their ids are made unique.
+    """
+    environment = Environment(autoescape=True, trim_blocks=False)
+    number = iter(range(10**6))
+    environment.filters.update(code=_code, numbers=_numbers, drawing=lambda svg: Markup(_unique(svg, next(number))))
+    return environment.from_string(_PAGE).render(report=report)
+
+
+def _code(text):
+    """Escaped text in which what stands between backticks is code."""
+    parts = str(text).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _numbers(rows):
+    """The columns that hold numbers only, so that they are set to the right."""
+    columns = list(zip(*rows)) if rows else []
+    return {place for place, column in enumerate(columns) if column and all(_is_number(cell) for cell in column)}
+
+
+def _is_number(cell):
+    text = str(cell).replace(",", "").removesuffix("%")
+    try:
+        float(text)
+    except ValueError:
+        return text in ("", "-")
+    return True
+
+
+def _unique(svg, number):
+    """Ids and the references to them, with a number: several drawings stand in one page."""
+    for before, after in (('id="', f'id="f{number}-'), ('href="#', f'href="#f{number}-'), ("url(#", f"url(#f{number}-")):
+        svg = svg.replace(before, after)
+    return svg
