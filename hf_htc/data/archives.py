@@ -136,8 +136,8 @@ def safe_member_name(name, archive):
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if not parts or plain.startswith("/") or re.match("[A-Za-z]:", plain) or ".." in parts or "\0" in plain:
         raise ArchiveError(
-            f"{archive!r} holds the path {name!r}, which leaves the archive or is empty. Do not use this archive; get it from its "
-            "owner."
+            f"{archive!r} holds the path {name!r}, which leaves the archive or is empty. Do not use this archive; get "
+            "it from its owner."
         )
     return "/".join(parts)
 
