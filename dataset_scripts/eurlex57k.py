@@ -3,23 +3,25 @@
 
 Chalkidis et al., *Large-Scale Multi-Label Text Classification on EU Legislation*, ACL 2019.
 
-* **Files.** `datasets.zip` (with `dataset/train/*.json`, `dev`, `test`) and the concepts, `eurovoc_en.json`, which most code calls
-  `EURLEX57K.json`; both from http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/. Put them into one folder, zipped or not.
-* **Texts.** Title, header, recitals and the articles of the main body, joined by line breaks; attachments are left out, as in the
-  papers. Nothing else is changed or cut.
+* **Files.** `datasets.zip` (with `dataset/train/*.json`, `dev`, `test`) and the concepts, `eurovoc_en.json`, which most code
+  calls `EURLEX57K.json`; both from http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/. Put them into one folder, zipped or
+  not.
+* **Texts.** Title, header, recitals and the articles of the main body, joined by line breaks; attachments are left out, as in
+  the papers. Nothing else is changed or cut.
 * **Labels.** Names of the concepts. A name that several concepts share gets the concept's id behind it.
-* **Variants.** `as_given`: the concepts that the documents were given, 4,271 labels; ancestors are not added, and those that are no
-  label of any document are structure-only nodes of the hierarchy (4,513 nodes, depth 6, a DAG). This is the form of HBM and HiMatch.
-  `closed`: every concept with all its ancestors, 4,513 labels. `microthesauri`: EuroVoc's 21 domains and 127 microthesauri, a tree
-  of two levels with several paths a law; documents without a concept in any microthesaurus are left out.
-* **Microthesauri.** The concept file does not hold them. `microthesauri` also needs `microthesauri.tsv`, tab-separated with a header
-  and the columns `concept_id`, `microthesaurus`, `domain` (others are passed over; a concept may have several lines), made from
-  EuroVoc, https://op.europa.eu/en/web/eu-vocabularies (`skos:inScheme` of each concept, and the domain of each scheme).
+* **Variants.** `as_given`: the concepts that the documents were given, 4,271 labels; ancestors are not added, and those that
+  are no label of any document are structure-only nodes of the hierarchy (4,513 nodes, depth 6, a DAG). This is the form of HBM
+  and HiMatch. `closed`: every concept with all its ancestors, 4,513 labels. `microthesauri`: EuroVoc's 21 domains and 127
+  microthesauri, a tree of two levels with several paths a law; documents without a concept in any microthesaurus are left out.
+* **Microthesauri.** The concept file does not hold them. `microthesauri` also needs `microthesauri.tsv`, tab-separated with a
+  header and the columns `concept_id`, `microthesaurus`, `domain` (others are passed over; a concept may have several lines),
+  made from EuroVoc, https://op.europa.eu/en/web/eu-vocabularies (`skos:inScheme` of each concept, and the domain of each
+  scheme).
 * **Splits.** As distributed: 45,000 / 6,000 / 6,000.
 * **License.** CC BY-SA 4.0 by the card of `eurlex` on the Hub; the texts are EU legislation.
-* **Checked.** With laws in the original form and, for counts and taxonomy, with the whole data set in Parquet. The original zip file
-  itself could not be read here; of the concepts' JSON the keys `label` and `parents` are expected (`parent_ids` and `broader` are
-  taken for `parents`, too).
+* **Checked.** With laws in the original form and, for counts and taxonomy, with the whole data set in Parquet. The original zip
+  file itself could not be read here; of the concepts' JSON the keys `label` and `parents` are expected (`parent_ids` and
+  `broader` are taken for `parents`, too).
 
 ```python
 >>> from hf_htc.data import load_htc_dataset
@@ -136,8 +138,8 @@ class Eurlex57k(OriginalsBuilder):
         "microthesauri": Variant("EuroVoc domains and microthesauri.", {}, (21, 127)),
     }
     GET = (
-        "Download datasets.zip and eurovoc_en.json from http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/ into one folder and "
-        "pass the folder as `data_dir`."
+        "Download datasets.zip and eurovoc_en.json from http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/ into one folder "
+        "and pass the folder as `data_dir`."
     )
     HOMEPAGE = "http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/"
     LICENSE = "CC BY-SA 4.0"
@@ -214,7 +216,7 @@ def read_document(stream, name):
         identifier = law["celex_id"]
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{name}: no law of EURLEX57K ({type(error).__name__}: {error}); celex_id, title, header, recitals, main_body and concepts "
-            "are needed."
+            f"{name}: no law of EURLEX57K ({type(error).__name__}: {error}); celex_id, title, header, recitals, main_body and "
+            "concepts are needed."
         ) from error
     return {"id": identifier, "text": "\n".join(part.strip() for part in parts if part and part.strip()), "concepts": concepts}

@@ -93,6 +93,8 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
             raise FileNotFoundError(
                 f"There is no folder or archive {str(data_dir)!r} with the files of {self.NAME!r}. {self.GET}"
             )
+        # The cache goes by the data set, not by the module, which may hold several.
+        kwargs.setdefault("dataset_name", self.NAME)
         super().__init__(*args, data_dir=str(self.root), hash=hash or self._state(), **kwargs)
 
     def __init_subclass__(cls, **kwargs):

@@ -19,6 +19,14 @@ from .readers import SUFFIXES, check_columns, check_file, quiet_unless_big, read
 BUILDERS = {
     "python_docs": "hf_htc.dataset_scripts.python_docs:PythonDocs",
     "eurlex57k": "hf_htc.dataset_scripts.eurlex57k:Eurlex57k",
+    "wos": "hf_htc.dataset_scripts.wos:Wos",
+    "rcv1": "hf_htc.dataset_scripts.rcv1:Rcv1",
+    "nyt": "hf_htc.dataset_scripts.nyt:Nyt",
+    "bgc": "hf_htc.dataset_scripts.bgc:Bgc",
+    "bugs": "hf_htc.dataset_scripts.zangari:Bugs",
+    "amazon5x5": "hf_htc.dataset_scripts.zangari:Amazon5x5",
+    "newsgroups20": "hf_htc.dataset_scripts.newsgroups20:Newsgroups20",
+    "clinc150": "hf_htc.dataset_scripts.clinc150:Clinc150",
 }
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
