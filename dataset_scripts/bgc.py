@@ -37,7 +37,7 @@ from .originals import OriginalsBuilder, Variant
 
 
 FILES = {"train": "train", "validation": "dev", "test": "test"}
-BEGIN = re.compile(r"<book(?=[\s>])")
+BEGIN = re.compile(r"<book(?=[\s>]|$)")
 BODY = re.compile(r"<body>(.*?)</body>", re.DOTALL)
 TOPICS = re.compile(r"<topics>(.*?)</topics>", re.DOTALL)
 GENRE = re.compile(r"<d(\d)>(.*?)</d\1>", re.DOTALL)

@@ -82,8 +82,8 @@ class ZangariBuilder(OriginalsBuilder):
         for split, files in found.items():
             if len(files) != 1:
                 raise ValueError(
-                    f"{self.NAME!r} needs one {split} file (.jsonl); {str(self.root)!r} has {files or 'none'}. Keep one file with "
-                    f"'train' and one with 'test' in its name. {self.GET}"
+                    f"{self.NAME!r} needs one {split} file (.jsonl); {str(self.root)!r} has {files or 'none'}. Keep one file "
+                    f"with 'train' and one with 'test' in its name. {self.GET}"
                 )
         return {split: files[0] for split, files in found.items()}
 

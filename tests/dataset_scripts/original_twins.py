@@ -2,8 +2,14 @@
 
 import io
 import logging
+import os
 import tarfile
 import zipfile
+from pathlib import Path
+
+
+# Whole data sets in Parquet and real taxonomies, where there are any: beside the repository, or in the given folder.
+REAL = Path(os.environ.get("HF_HTC_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 def zipped(files):

@@ -1,15 +1,12 @@
 """The blurb genre collection from a twin of its archive."""
 
-from pathlib import Path
-
 import pytest
-from original_twins import rows, warnings_of, written, zipped
+from original_twins import REAL, rows, warnings_of, written, zipped
 
 from hf_htc.data import load_htc_dataset
 from hf_htc.dataset_scripts.bgc import Bgc, read_books, read_hierarchy
 
 
-REAL = Path("/work/shared/data/taxonomies")  # example: where the real hierarchy may lie
 HIERARCHY = "Fiction\tFantasy\nFiction\tMystery & Suspense\nFantasy\tEpic Fantasy\nNonfiction\tCooking\nPoetry\nHumor\n"
 
 
@@ -95,10 +92,13 @@ def test_what_is_missing(tmp_path):
         load(written(tmp_path / "b", {"a.txt": ""}), tmp_path)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real hierarchy is not here")
+@pytest.mark.skipif(not (REAL / "taxonomies").is_dir(), reason="the real hierarchy is not here")
 def test_the_real_hierarchy():
-    lines = [line.removeprefix("Root\t") for line in (REAL / "bgc_original.tsv").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        line.removeprefix("Root\t")
+        for line in (REAL / "taxonomies" / "bgc_original.tsv").read_text(encoding="utf-8").splitlines()
+    ]
     hierarchy = read_hierarchy(enumerate(lines, 1), "hierarchy.txt")
     assert hierarchy.statistics()["labels_per_level"] == [7, 52, 77, 16]
-    used = {line.split("\t")[1] for line in (REAL / "bgc_hjcl.tsv").read_text(encoding="utf-8").splitlines()}
+    used = {line.split("\t")[1] for line in (REAL / "taxonomies" / "bgc_hjcl.tsv").read_text(encoding="utf-8").splitlines()}
     assert tuple(hierarchy.restrict(used).statistics()["labels_per_level"]) == Bgc.VARIANTS["default"].labels

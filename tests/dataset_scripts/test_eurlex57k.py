@@ -2,17 +2,15 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
-from original_twins import rows, tarred, warnings_of, written, zipped
+from original_twins import REAL, rows, tarred, warnings_of, written, zipped
 
 from hf_htc.data import load_htc_dataset
 from hf_htc.data.archives import text_lines
 from hf_htc.dataset_scripts.eurlex57k import Eurlex57k, concept_hierarchy, read_concepts, read_microthesauri, with_ancestors
 
 
-REAL = Path("/work/shared/data/eurlex57k")  # example: where the whole data set may lie
 CONCEPTS = {
     "1": {"label": "trade", "alt_labels": [], "parents": []},
     "2": {"label": " tariff ", "alt_labels": ["duty"], "parents": ["1"]},
@@ -178,11 +176,11 @@ def test_broken_concepts_and_microthesauri(tmp_path):
             read_microthesauri(enumerate(content.splitlines(), 1), "m.tsv")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the whole data set is not here")
+@pytest.mark.skipif(not (REAL / "eurlex57k").is_dir(), reason="the whole data set is not here")
 def test_counts_and_taxonomy_of_the_real_concepts(tmp_path):
     import pyarrow.parquet as pq
 
-    with open(REAL / "concepts.tsv", encoding="utf-8", newline="") as stream:
+    with open(REAL / "eurlex57k" / "concepts.tsv", encoding="utf-8", newline="") as stream:
         table = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     path = tmp_path / "eurovoc_en.json"
     content = {
@@ -192,14 +190,15 @@ def test_counts_and_taxonomy_of_the_real_concepts(tmp_path):
     with open(path, "rb") as stream:
         names, parents = read_concepts(stream, path.name)
     columns = {
-        s: pq.read_table(REAL / f"{s}.parquet", columns=["label_ids"])["label_ids"] for s in ("train", "validation", "test")
+        s: pq.read_table(REAL / "eurlex57k" / f"{s}.parquet", columns=["label_ids"])["label_ids"]
+        for s in ("train", "validation", "test")
     }
     assert {split: len(column) for split, column in columns.items()} == Eurlex57k.VARIANTS["as_given"].documents
     used = {i.as_py() for column in columns.values() for chunk in column.chunks for i in chunk.flatten().unique()}
     hierarchy = concept_hierarchy(names, parents).restrict([names[i] for i in used])
     assert (hierarchy.num_labels, hierarchy.num_nodes, hierarchy.num_levels) == (4271, 4513, 6)
     assert len(with_ancestors(used, parents)) == Eurlex57k.VARIANTS["closed"].labels
-    with open(REAL / "microthesauri.tsv", "rb") as stream:
+    with open(REAL / "eurlex57k" / "microthesauri.tsv", "rb") as stream:
         groups, pairs = read_microthesauri(text_lines(stream, "microthesauri.tsv"), "microthesauri.tsv")
     assert len({d for d, _ in pairs}) == 21 and len({m for _, m in pairs}) == 127
     assert len({label for i in used for label in groups.get(i, ())}) == 148

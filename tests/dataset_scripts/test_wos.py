@@ -1,18 +1,16 @@
 """WOS-46985 from a twin of `Data.txt`, its labels and split against the real label columns."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
-from original_twins import rows, warnings_of, written, zipped
+from original_twins import REAL, rows, warnings_of, written, zipped
 
 from hf_htc.data import load_htc_dataset
 from hf_htc.dataset_scripts.originals import shuffled_split, two_level_hierarchy
 from hf_htc.dataset_scripts.wos import merged_areas, read_rows, splits_of_rows, zangari_area
 
 
-REAL = Path("/work/shared/data")  # example: where the label columns of the whole data set may lie
 HEADER = "Y1\tY2\tY\tDomain\tarea\tkeywords\tAbstract\n"
 
 
@@ -131,7 +129,7 @@ def test_labels_of_all_documents():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the sample is not here")
 def test_merging_on_a_real_sample():
-    """The counts are those of the whole data set; the sample's own rows come in another order, so only final names are compared."""
+    """Rows of another order, so that a rare area may precede the large one with its code."""
     import pyarrow.parquet as pq
 
     parts = [pq.read_table(REAL / "wos_sample1k" / f"{split}.parquet").to_pylist() for split in ("train", "validation", "test")]
@@ -144,4 +142,4 @@ def test_merging_on_a_real_sample():
     assert len(read) == 1000 and {domain for _, domain, _, _ in read} == {r["labels"][0] for r in sample}
     merged = merged_areas([row[:3] for row in read])
     same = sum(area == row["labels"][1] for area, row in zip(merged, sample))
-    assert same > 990  # rare areas that precede the large one in this order differ
+    assert same > 990
