@@ -48,7 +48,7 @@ def domain_hierarchy(domains, name, with_oos=False):
         for intent in intents:
             other = domain_of.setdefault(intent, domain)
             if other != domain or intent in domains:
-                raise ValueError(f"{name}: the intent {intent!r} of {domain!r} is also in {other!r} or names a domain.")
+                raise ValueError(f"{name}: the intent {intent!r} of {domain!r} is in {other!r} too, or names a domain.")
     tops = [("Root", domain) for domain in [*domains, *([OUT_OF_SCOPE] if with_oos else [])]]
     texts = {label: label.replace("_", " ") for label in [*domains, *domain_of]}
     if with_oos:
@@ -67,8 +67,8 @@ class Clinc150(OriginalsBuilder):
         ),
     }
     GET = (
-        "Download data_full.json and domains.json from the folder `data` of https://github.com/clinc/oos-eval into one folder and "
-        "pass it as `data_dir`."
+        "Download data_full.json and domains.json from the folder `data` of https://github.com/clinc/oos-eval into one folder "
+        "and pass it as `data_dir`."
     )
     HOMEPAGE = "https://github.com/clinc/oos-eval"
     LICENSE = "CC BY 3.0"

@@ -58,7 +58,7 @@ def test_out_of_scope_queries(tmp_path):
     ("full", "domains", "match"),
     [
         (FULL, [], r"domains\.json: expected an object"),
-        (FULL, {**DOMAINS, "work": ["transfer"]}, "the intent 'transfer' of 'work' is also in 'banking'"),
+        (FULL, {**DOMAINS, "work": ["transfer"]}, "the intent 'transfer' of 'work' is in 'banking' too"),
         ({**FULL, "train": [["a", "fly"]]}, DOMAINS, r"data_full\.json: row 0 of 'train' is \['a', 'fly'\]"),
         ({"train": []}, DOMAINS, r"data_full\.json: there is no list 'val'"),
     ],
