@@ -74,6 +74,8 @@ class Clinc150(OriginalsBuilder):
     LICENSE = "CC BY 3.0"
 
     def _split_generators(self, dl_manager):
+        if not self.names(lambda name: name.split("/")[-1] == "data_full.json"):
+            raise self.missing("`data_full.json`")
         name, domains = self._json("domains.json")
         self.keep_taxonomy(domain_hierarchy(domains, name, self.config.name == "with_oos"))
         return [datasets.SplitGenerator(name=split, gen_kwargs={"part": part}) for split, part in PARTS.items()]

@@ -12,7 +12,8 @@ Chalkidis et al., *Large-Scale Multi-Label Text Classification on EU Legislation
 * **Variants.** `as_given`: the concepts that the documents were given, 4,271 labels; ancestors are not added, and those that
   are no label of any document are structure-only nodes of the hierarchy (4,513 nodes, depth 6, a DAG). This is the form of HBM
   and HiMatch. `closed`: every concept with all its ancestors, 4,513 labels. `microthesauri`: EuroVoc's 21 domains and 127
-  microthesauri, a tree of two levels with several paths a law; documents without a concept in any microthesaurus are left out.
+  microthesauri, a tree of two levels with several paths a law; a document without a concept in any microthesaurus (of the
+  57,000 there is none) is left out.
 * **Microthesauri.** The concept file does not hold them. `microthesauri` also needs `microthesauri.tsv`, tab-separated with a
   header and the columns `concept_id`, `microthesaurus`, `domain` (others are passed over; a concept may have several lines),
   made from EuroVoc, https://op.europa.eu/en/web/eu-vocabularies (`skos:inScheme` of each concept, and the domain of each
@@ -135,7 +136,7 @@ class Eurlex57k(OriginalsBuilder):
     VARIANTS = {
         "as_given": Variant("The assigned concepts, without ancestors.", DOCUMENTS, 4271),
         "closed": Variant("The assigned concepts and all their ancestors.", DOCUMENTS, 4513),
-        "microthesauri": Variant("EuroVoc domains and microthesauri.", {}, (21, 127)),
+        "microthesauri": Variant("EuroVoc domains and microthesauri.", DOCUMENTS, (21, 127)),
     }
     GET = (
         "Download datasets.zip and eurovoc_en.json from http://nlp.cs.aueb.gr/software_and_datasets/EURLEX57K/ into one folder "

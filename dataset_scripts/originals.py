@@ -85,8 +85,9 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
 
     def __init__(self, *args, data_dir=None, hash=None, **kwargs):
         if data_dir is None:
+            here = f" (For the folder of this name write './{self.NAME}'.)" if Path(self.NAME).is_dir() else ""
             raise FileNotFoundError(
-                f"{self.NAME!r} is made from its original files; give their folder or archive as `data_dir`. {self.GET}"
+                f"{self.NAME!r} is made from its original files; give their folder or archive as `data_dir`.{here} {self.GET}"
             )
         self.root = Path(data_dir).resolve()
         if not self.root.exists():
@@ -117,7 +118,7 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
 
     def _state(self):
         """A digest of names, sizes and times of the files on top, so that changed originals are read again."""
-        paths = [self.root] if self.root.is_file() else [self.root, *self.root.glob("*"), *self.root.glob("*/*")]
+        paths = [self.root] if self.root.is_file() else [*self.root.glob("*"), *self.root.glob("*/*")]
         states = [(path.relative_to(self.root).as_posix(), path.stat()) for path in paths if path.exists()]
         rows = sorted((name, state.st_size, state.st_mtime_ns) for name, state in states)
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
@@ -207,16 +208,19 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
                 f"{str(self.root)!r}. Are the files complete? {self.GET}"
             )
 
+    def _prepare_split_single(self, *args, **kwargs):
+        # "An error occurred while generating" says nothing, and what caused it does not come out of a worker process.
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None
+            raise
+
     def download_and_prepare(self, *args, **kwargs):
         """As in `datasets`; afterwards says where documents and labels differ from the papers' numbers."""
         self._fresh = False
-        try:
-            super().download_and_prepare(*args, **kwargs)
-        except DatasetGenerationError as error:
-            # Our own message is the cause; "an error occurred while generating" says nothing.
-            if isinstance(error.__cause__, (ValueError, OSError)):
-                raise error.__cause__ from None
-            raise
+        super().download_and_prepare(*args, **kwargs)
         if self._fresh:
             self._compare()
 

@@ -150,8 +150,8 @@ def _is_litter(name):
 
 def list_files(root):
     """
-    Files of a folder, with all sub-folders, sorted by path; `root` itself when it is a file. Links to files are followed (they
-    are the user's own), links to folders are not.
+    Files of a folder, with all sub-folders, sorted by path; `root` itself when it is a file. Links are followed, since they are
+    the user's own; a folder that is reached twice counts once.
 
     Raises:
         `FileNotFoundError`: there is neither.
@@ -161,7 +161,15 @@ def list_files(root):
         return [root]
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder or archive {str(root)!r}.")
-    found = [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # a link in a circle
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        found.extend(Path(folder) / name for name in names)
     return sorted(path for path in found if path.is_file() and not _is_litter(path.relative_to(root).as_posix()))
 
 
@@ -283,8 +291,12 @@ def text_lines(stream, name, encodings=("utf-8",)):
     """
     start = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
     if start in (b"\xff\xfe", b"\xfe\xff"):
-        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-16", newline="\n"), 1):
-            yield number, line.rstrip("\r\n")
+        number = 0
+        try:
+            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-16", newline="\n"), 1):  # noqa: B007
+                yield number, line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name}, after line {number}: not UTF-16 text, as its first bytes say ({error}).") from error
         return
     for number, raw in enumerate(stream, 1):
         raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw

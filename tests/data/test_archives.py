@@ -94,6 +94,17 @@ def test_folders_plain_files_and_packed_files(tmp_path):
         list_files(tmp_path / "nowhere")
 
 
+def test_links_of_the_user_are_followed_once(tmp_path):
+    (tmp_path / "disc").mkdir()
+    (tmp_path / "disc" / "a.txt").write_bytes(b"a")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "CD1").symlink_to(tmp_path / "disc")
+    (data / "again").symlink_to(data)
+    (data / "b.txt").symlink_to(tmp_path / "disc" / "a.txt")
+    assert read(data) == {"CD1/a.txt": b"a", "b.txt": b"a"}
+
+
 @pytest.mark.parametrize(
     "name", ["../evil", "a/../../evil", "/etc/evil", "\\evil", "C:\\evil", "C:evil", "..\\evil", "a/\0b", ""]
 )
@@ -198,6 +209,8 @@ def test_lines_and_their_encodings():
     assert lines(b"\xef\xbb\xbfa\r\nb\x0cc\n") == [(1, "a"), (2, "b\x0cc")]
     assert lines("ä\r\nb".encode("utf-16")) == [(1, "ä"), (2, "b")]
     assert lines(b"caf\xe9\ncaf\xc3\xa9", ("utf-8", "cp1252")) == [(1, "café"), (2, "café")]
+    with pytest.raises(ValueError, match=r"a\.txt, after line \d: not UTF-16 text"):
+        lines("a\n".encode("utf-16") + b"b\x00\x00\xdc")
     with pytest.raises(ValueError, match=r"a\.txt, line 2: not utf-8 text"):
         lines(b"a\ncaf\xe9")
 

@@ -143,13 +143,19 @@ def test_broken_laws(folder, tmp_path, changes, match):
     written(folder, {"datasets.zip": zipped({**FILES, **changes})})
     with pytest.raises(ValueError, match=match):
         load(folder, tmp_path)
+    with pytest.raises(ValueError, match=match):  # out of a worker, too
+        Eurlex57k(data_dir=str(folder), cache_dir=str(tmp_path / "cache")).download_and_prepare(num_proc=2)
 
 
-def test_what_is_missing(folder, tmp_path):
+def test_what_is_missing(folder, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"made from its original files; give .* as `data_dir`\. Download datasets\.zip"):
         load_htc_dataset("eurlex57k")
     with pytest.raises(FileNotFoundError, match=r"no folder or archive 'nowhere' .* Download datasets\.zip"):
         load_htc_dataset("eurlex57k", data_dir="nowhere")
+    (tmp_path / "eurlex57k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"For the folder of this name write '\./eurlex57k'"):
+        load_htc_dataset("eurlex57k")
     with pytest.raises(ValueError, match=r"no variant 'open'; `config_name` is one of \['as_given', 'closed', 'microthesauri'\]"):
         load(folder, tmp_path, config_name="open")
     with pytest.raises(ValueError, match="`revision` means nothing for the built-in 'eurlex57k'"):

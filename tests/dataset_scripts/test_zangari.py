@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from original_twins import rows, tarred, warnings_of, written, zipped
+from original_twins import REAL, rows, tarred, warnings_of, written, zipped
 
 from hf_htc.data import load_htc_dataset
+from hf_htc.dataset_scripts.zangari import Amazon5x5, Bugs
+from hf_htc.models.hierarchy import LabelHierarchy
 
 
 def lines(labels, count):
@@ -70,3 +72,16 @@ def test_files_that_are_missing_or_too_many(tmp_path):
     written(folder, {"bugs_test.jsonl": lines(BUGS, 1), "old/bugs_train.jsonl": lines(BUGS, 1)})
     with pytest.raises(ValueError, match=r"needs one train file .* has \['bugs_train\.jsonl', 'old/bugs_train\.jsonl'\]"):
         load("bugs", folder, tmp_path)
+
+
+@pytest.mark.skipif(not (REAL / "taxonomies").is_dir(), reason="the real taxonomies are not here")
+@pytest.mark.parametrize(("cls", "file"), [(Bugs, "bugs_102_zangari.tsv"), (Amazon5x5, "amazon5x5_30_zangari.tsv")])
+def test_the_real_labels_give_the_real_taxonomy(tmp_path, cls, file):
+    """Full second-level names, and those that leave their first level out."""
+    expected = LabelHierarchy.from_file(REAL / "taxonomies" / file)
+    pairs = [list(edge) for edge in expected.to_edges() if edge[0] != "Root"]
+    short = [[first, second.removeprefix(f"{first}_")] for first, second in pairs]
+    folder = written(tmp_path / "z", {"train.jsonl": lines(pairs, len(pairs)), "test.jsonl": lines(short, len(pairs))})
+    hierarchy = load(cls.NAME, folder, tmp_path).hierarchy
+    assert sorted(hierarchy.to_edges()) == sorted(expected.to_edges())
+    assert tuple(hierarchy.statistics()["labels_per_level"]) == cls.VARIANTS["default"].labels
