@@ -20,6 +20,7 @@ Kowsari et al., *HDLTex: Hierarchical Deep Learning for Text Classification*, IC
   as above, are validation: 25,044 / 6,262 / 15,654 (PTMTTaxoFormer prints 31,306 training documents, which still holds the
   6,262). From `Data.txt` the split is that of the variant `141`, with a warning.
 * **Labels.** `[domain, area]`, closed.
+* **Splits.** Those of the variants; the two have different test documents, so their scores do not compare.
 * **License.** MIT wording by its authors.
 * **Checked.** Label counts against the label columns of all 46,985 documents; texts on rows of the same layout. The whole
   original archive could not be read here. The names inside the JSONL archives are not stated anywhere; any file name with

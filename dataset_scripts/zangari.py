@@ -7,8 +7,9 @@ used by PTMTTaxoFormer. Linux Bugs (extended) after Lyubinets et al., 2018; Amaz
 
 * **Files.** JSONL of https://doi.org/10.5281/zenodo.7319518, lines `{"text": ..., "labels": [first level, second level]}`, one
   training and one test file a data set, in archives or not.
-* **Texts and labels.** As they are; second-level names stand behind their first level, `ACPI_Other`, as in the authors'
-  taxonomies, also where a file gives `Other` alone. Two labels a document, a single path, closed.
+* **Texts.** As they are.
+* **Labels.** Second-level names stand behind their first level, `ACPI_Other`, as in the authors' taxonomies, also where a file
+  gives `Other` alone. Two labels a document, a single path, closed.
 * **Splits.** The test files as they are, a third of the documents; 20 % of the training documents, drawn as scikit-learn's
   `train_test_split` with `random_state=0` does, are validation. Which ones PTMTTaxoFormer took is not known; the numbers are
   its own.
