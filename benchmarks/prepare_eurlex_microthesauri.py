@@ -2,20 +2,21 @@
 
     python benchmarks/prepare_eurlex_microthesauri.py EURLEX57K_FOLDER OUTPUT_FOLDER --train_documents 6000
 
-The input folder holds `train.parquet`, `validation.parquet`, `test.parquet` (`id`, `text`, `labels`: concept names) and
+The input folder holds `train.parquet`, `validation.parquet`, `test.parquet` (`id`, `text`, `label_ids`: concept ids) and
 `microthesauri.tsv` (concept, microthesaurus, domain) and `taxonomy_mt.tsv`. The output is a data set folder for
 `load_htc_dataset`: parquet files and `taxonomy.tsv`. The training documents are those with the smallest SHA-256 of their id,
 so that every machine draws the same ones.
 """
 
 import argparse
-import csv
 import hashlib
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 from datasets import Dataset
+
+from hf_htc.data.archives import text_lines
+from hf_htc.dataset_scripts.eurlex57k import read_microthesauri
 
 
 def main(arguments=None):
@@ -25,10 +26,8 @@ def main(arguments=None):
     parser.add_argument("--train_documents", type=int, default=6000)
     parser.add_argument("--eval_documents", type=int, default=None, help="also cut validation and test to this many")
     options = parser.parse_args(arguments)
-    labels_of = defaultdict(set)
-    with open(options.source / "microthesauri.tsv", encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t"):
-            labels_of[row["label"]] |= {row["domain"], row["microthesaurus"]}
+    with open(options.source / "microthesauri.tsv", "rb") as stream:
+        labels_of, _ = read_microthesauri(text_lines(stream, stream.name), "microthesauri.tsv")
     options.target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(options.source / "taxonomy_mt.tsv", options.target / "taxonomy.tsv")
     for split in ("train", "validation", "test"):
@@ -42,7 +41,7 @@ def main(arguments=None):
             )
             dataset = dataset.select(sorted(order[:limit]))
         dataset = dataset.map(
-            lambda row: {"labels": sorted(set().union(*(labels_of[name] for name in row["labels"])))},
+            lambda row: {"labels": sorted(set().union(*(labels_of.get(concept, ()) for concept in row["label_ids"])))},
             remove_columns=["label_ids"],
         )
         dataset = dataset.filter(lambda row: len(row["labels"]) > 0)

@@ -13,7 +13,15 @@ class DataArguments:
     """Where texts, labels and taxonomy come from; the options of `load_htc_dataset`."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "A built-in data set ('python_docs'), a data set folder, or a Hub id."}
+        default=None,
+        metadata={"help": "A built-in data set ('python_docs', 'wos', 'rcv1', ...), a data set folder, or a Hub id."},
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "The folder or archive with the original files of a built-in data set; or a sub-folder of a data set."},
+    )
+    config_name: str | None = field(
+        default=None, metadata={"help": "The variant of a built-in data set ('145' of 'wos'), or a configuration."}
     )
     train_file: str | None = field(default=None, metadata={"help": "Own training file: .jsonl, .csv, .tsv or .parquet."})
     validation_file: str | None = field(default=None, metadata={"help": "Own validation file."})
@@ -48,7 +56,7 @@ class DataArguments:
 
     def settings(self):
         """How the data was read, where that differs from the defaults; no files."""
-        files = ("dataset", "train_file", "validation_file", "test_file", "taxonomy")
+        files = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "taxonomy")
         own = [f for f in fields(DataArguments) if f.name not in files]
         return {f.name: getattr(self, f.name) for f in own if getattr(self, f.name) != f.default}
 

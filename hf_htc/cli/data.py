@@ -110,4 +110,6 @@ def check(data):
         label_column=data.label_columns(),
         label_separator=data.label_separator,
         path_separator=data.path_separator,
+        config_name=data.config_name,
+        data_dir=data.data_dir,
     )

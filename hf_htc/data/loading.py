@@ -142,10 +142,12 @@ def load_htc_dataset(
     Loads texts, labels and taxonomy.
 
     Args:
-        name_or_path (`str` or `os.PathLike`, *optional*): A built-in data set (`"python_docs"`), a folder in the Hub's
-            layout (`train.parquet` or `data/train-*.parquet`, or what the README's `configs` say, beside
-            `taxonomy.tsv`), or the id of a Hub data set. Write `"./python_docs"` for a folder that is named like a
-            built-in data set.
+        name_or_path (`str` or `os.PathLike`, *optional*): A built-in data set, a folder in the Hub's layout
+            (`train.parquet` or `data/train-*.parquet`, or what the README's `configs` say, beside `taxonomy.tsv`), or the id
+            of a Hub data set. Built-in are `"python_docs"`, which every Python brings along, and the data sets of the papers,
+            made from their owners' files in `data_dir`: `"eurlex57k"`, `"wos"`, `"rcv1"`, `"nyt"`, `"bgc"`, `"bugs"`,
+            `"amazon5x5"`, `"newsgroups20"`, `"clinc150"`; `hf_htc.dataset_scripts` has a page of each. Write `"./bgc"` for a
+            folder that is named like a built-in data set.
         train_file, validation_file, test_file (`str` or `os.PathLike`, *optional*): Own files instead: `.jsonl`,
             `.json`, `.csv`, `.tsv` (with a header) or `.parquet`, UTF-8.
         taxonomy ([`LabelHierarchy`], `str` or `os.PathLike`, *optional*): A file as [`LabelHierarchy.from_file`] reads
@@ -166,8 +168,11 @@ def load_htc_dataset(
         validation_fraction (`float`, *optional*, defaults to 0.1): Share of the training split that becomes the
             validation split where there is none, in [0, 1); 0 makes none. The test split is never touched.
         seed (`int`, *optional*, defaults to 42): Of that choice.
-        config_name, data_dir, revision, token (*optional*): Configuration, sub-folder, revision and access token of a
+        config_name (`str`, *optional*): Variant of a built-in data set (`"145"` of `"wos"`), or configuration of a folder or
+            Hub repository.
+        data_dir (`str`, *optional*): Folder or archive with the original files of a built-in data set, or sub-folder of a
             folder or Hub repository.
+        revision, token (*optional*): Revision and access token of a Hub repository.
         cache_dir (`str`, *optional*): Cache of `datasets`.
 
     Returns:
@@ -183,6 +188,7 @@ def load_htc_dataset(
     ```python
     >>> from hf_htc.data import load_htc_dataset
     >>> dataset, hierarchy = load_htc_dataset("python_docs")  # doctest: +SKIP
+    >>> dataset, hierarchy = load_htc_dataset("wos", data_dir="WebOfScience", config_name="141")  # doctest: +SKIP
     >>> dataset, hierarchy = load_htc_dataset(  # doctest: +SKIP
     ...     train_file="train.csv", test_file="test.csv", label_column="category", path_separator=" > ", closure="up"
     ... )

@@ -15,8 +15,19 @@ from .problems import Origin
 from .readers import SUFFIXES, check_columns, check_file, quiet_unless_big, read_files
 
 
-# Data sets that come with a builder class: name -> "module:class".
-BUILDERS = {"python_docs": "hf_htc.dataset_scripts.python_docs:PythonDocs"}
+# Data sets that come with a builder class: name -> "module:class". All but the first are made from their owners' files.
+BUILDERS = {
+    "python_docs": "hf_htc.dataset_scripts.python_docs:PythonDocs",
+    "eurlex57k": "hf_htc.dataset_scripts.eurlex57k:Eurlex57k",
+    "wos": "hf_htc.dataset_scripts.wos:Wos",
+    "rcv1": "hf_htc.dataset_scripts.rcv1:Rcv1",
+    "nyt": "hf_htc.dataset_scripts.nyt:Nyt",
+    "bgc": "hf_htc.dataset_scripts.bgc:Bgc",
+    "bugs": "hf_htc.dataset_scripts.zangari:Bugs",
+    "amazon5x5": "hf_htc.dataset_scripts.zangari:Amazon5x5",
+    "newsgroups20": "hf_htc.dataset_scripts.newsgroups20:Newsgroups20",
+    "clinc150": "hf_htc.dataset_scripts.clinc150:Clinc150",
+}
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 # The .json form keeps structure-only nodes, texts and descriptions, so it wins where both are there.
@@ -48,8 +59,7 @@ def open_source(
         return Source(splits, _own_taxonomy(taxonomy))
     hub_only = {"revision": revision, "token": token}
     if str(name_or_path) in BUILDERS:
-        _refuse_options({"config_name": config_name, "data_dir": data_dir, **hub_only}, f"the built-in {name_or_path!r}")
-        return _from_builder(str(name_or_path), taxonomy, text_column, label_columns, cache_dir)
+        return _from_builder(str(name_or_path), taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, hub_only)
     folder = Path(name_or_path)
     if folder.is_dir():
         _refuse_options(hub_only, f"the folder {str(name_or_path)!r}")
@@ -79,9 +89,13 @@ def _own_taxonomy(taxonomy):
     return Path(taxonomy) if isinstance(taxonomy, str) else taxonomy
 
 
-def _from_builder(name, taxonomy, text_column, label_columns, cache_dir):
+def _from_builder(name, taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, hub_only):
     module, _, attribute = BUILDERS[name].partition(":")
-    builder = getattr(importlib.import_module(module), attribute)(cache_dir=cache_dir)
+    cls = getattr(importlib.import_module(module), attribute)
+    options = {"config_name": config_name, "data_dir": data_dir}
+    from_originals = hasattr(cls, "VARIANTS")
+    _refuse_options(hub_only if from_originals else {**options, **hub_only}, f"the built-in {name!r}")
+    builder = cls(cache_dir=cache_dir, **(options if from_originals else {}))
     with quiet_unless_big(0):
         builder.download_and_prepare()
         splits = builder.as_dataset()

@@ -12,6 +12,7 @@ from tiny_models import make_encoder_config, make_label_sets, make_texts, make_t
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_htc import METHODS, load_htc_dataset
+from hf_htc.cli.common import DataArguments, parse
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
 from hf_htc.cli.train import last_checkpoint, public_arguments
@@ -148,7 +149,7 @@ class TestHelp:
 
     def test_every_command_is_tested(self):
         here = {"train", "evaluate", "predict", "data", "info", "quickstart", "textrcnn"}
-        assert set(COMMANDS) == here | {"export", "tune", "push", "units", "compare"}  # in files of their own
+        assert set(COMMANDS) == here | {"export", "tune", "push", "units", "compare", "calibrate"}  # in files of their own
 
     def test_data(self, capsys):
         with pytest.raises(SystemExit) as exit_:
@@ -549,6 +550,18 @@ class TestDataCheck:
         (tmp_path / "check.yaml").write_text(yaml.safe_dump(settings))
         main(["data", "check", str(tmp_path / "check.yaml")])
         assert "* tree of 4 labels (4 nodes) on 2 levels: 2-2" in capsys.readouterr().out
+
+    def test_a_data_set_of_the_papers(self, capsys, tmp_path):
+        """Made from its original files; where they lie is no public knowledge, which variant it is, is."""
+        queries = {part: [[f"{part} query", "transfer"]] for part in ("train", "val", "test")}
+        (tmp_path / "data_full.json").write_text(json.dumps({**queries, **{f"oos_{p}": [[f"{p} ?", "oos"]] for p in queries}}))
+        (tmp_path / "domains.json").write_text(json.dumps({"banking": ["transfer"]}))
+        options = ["--dataset", "clinc150", "--data_dir", str(tmp_path), "--config_name", "with_oos"]
+        main(["data", "check", *options])
+        assert "* tree of 3 labels (3 nodes) on 2 levels: 2-1" in capsys.readouterr().out
+        (data,) = parse([DataArguments], options, "hf-htc", "")
+        assert data.load().hierarchy.num_labels == 3
+        assert data.settings() == {"config_name": "with_oos"} and data.name() == "clinc150"
 
     def test_errors(self, capsys, tmp_path):
         assert "no train file" in fails(capsys, ["data", "check", "--train_file", tmp_path / "none.jsonl"])
