@@ -100,8 +100,8 @@ class CurveScorer(Scorer):
                 continue
             bins = _bins(block, self.resolution)
             keys = bins + np.arange(self.num_labels) * self.resolution
-            np.add.at(self._all.reshape(-1), keys.ravel(), 1)
-            np.add.at(self._true.reshape(-1), keys[truth], 1)
+            _count_into(self._all, keys.ravel())
+            _count_into(self._true, keys[truth])
             self._documents = self._documents + document_sums(bins, truth, self.resolution)
 
     def compute(self) -> dict:
@@ -252,6 +252,14 @@ def _row_areas(bins: np.ndarray, truth: np.ndarray):
     change_p = whole_p - np.where(start, 0.0, np.append(0.0, whole_p[:-1]))
     change_r = whole_r - np.where(start, 0.0, np.append(0.0, whole_r[:-1]))
     return steps, trapezoids, (value[row, place], change_p, change_r)
+
+
+def _count_into(counts: np.ndarray, places: np.ndarray) -> None:
+    """Adds 1 at every place of the flattened counts, as often as it is there."""
+    if counts.size > 8 * places.size:  # a pass over all counts costs more than finding the few
+        np.add.at(counts.reshape(-1), places, np.int32(1))
+    else:
+        counts += np.bincount(places, minlength=counts.size).reshape(counts.shape).astype(np.int32)
 
 
 def _area(true: np.ndarray, total: np.ndarray) -> np.ndarray:
