@@ -100,8 +100,8 @@ class CurveScorer(Scorer):
                 continue
             bins = _bins(block, self.resolution)
             keys = bins + np.arange(self.num_labels) * self.resolution
-            for counts, chosen in ((self._all, keys.ravel()), (self._true, keys[truth])):
-                counts += np.bincount(chosen, minlength=counts.size).reshape(counts.shape).astype(np.int32)
+            _count_into(self._all, keys.ravel())
+            _count_into(self._true, keys[truth])
             self._documents = self._documents + document_sums(bins, truth, self.resolution)
 
     def compute(self) -> dict:
@@ -143,7 +143,8 @@ class CurveScorer(Scorer):
             thresholds = 1 / (1 + np.exp(_LOG_ODDS - np.arange(self.resolution) * (2 * _LOG_ODDS / self.resolution)))
             thresholds[0] = 0.0  # holds all smaller scores too
             total, true = self._all.sum(0, dtype=np.int64), self._true.sum(0, dtype=np.int64)
-            areas, support = self._label_areas(), self._true.sum(1, dtype=np.int64)
+            support = self._true.sum(1, dtype=np.int64)
+            areas = self._label_areas(np.flatnonzero(support))
             documents = self._documents
         tp, predicted, wanted = np.cumsum(true[::-1]), np.cumsum(total[::-1]), int(true.sum())
         has_gold = support > 0
@@ -168,10 +169,12 @@ class CurveScorer(Scorer):
         result.update(num_supported_labels=int(has_gold.sum()), num_labels=self.num_labels)
         return {**result, "closure": self.closure, "resolution": self.resolution}
 
-    def _label_areas(self) -> np.ndarray:
-        step = max(1, BLOCK_SCORES // self.resolution)
-        parts = [_area(self._true[i : i + step], self._all[i : i + step]) for i in range(0, self.num_labels, step)]
-        return np.concatenate(parts)
+    def _label_areas(self, labels: np.ndarray) -> np.ndarray:
+        areas, step = np.zeros(self.num_labels), max(1, BLOCK_SCORES // self.resolution)
+        for start in range(0, labels.size, step):
+            here = labels[start : start + step]
+            areas[here] = _area(self._true[here], self._all[here])
+        return areas
 
 
 class _DocumentSums:
@@ -249,6 +252,14 @@ def _row_areas(bins: np.ndarray, truth: np.ndarray):
     change_p = whole_p - np.where(start, 0.0, np.append(0.0, whole_p[:-1]))
     change_r = whole_r - np.where(start, 0.0, np.append(0.0, whole_r[:-1]))
     return steps, trapezoids, (value[row, place], change_p, change_r)
+
+
+def _count_into(counts: np.ndarray, places: np.ndarray) -> None:
+    """Adds 1 at every place of the flattened counts, as often as it is there."""
+    if counts.size > 8 * places.size:  # a pass over all counts costs more than finding the few
+        np.add.at(counts.reshape(-1), places, np.int32(1))
+    else:
+        counts += np.bincount(places, minlength=counts.size).reshape(counts.shape).astype(np.int32)
 
 
 def _area(true: np.ndarray, total: np.ndarray) -> np.ndarray:

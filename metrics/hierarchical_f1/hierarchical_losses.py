@@ -161,7 +161,8 @@ def sibling_costs(taxonomy: Taxonomy) -> np.ndarray:
         `np.ndarray` of shape `(M,)`, float64.
     """
     parents = taxonomy.parents
-    num_children = np.bincount([parent for above in parents for parent in above], minlength=taxonomy.num_nodes)
+    edges = np.array([parent for above in parents for parent in above], dtype=np.int64)
+    num_children = np.bincount(edges, minlength=taxonomy.num_nodes)
     costs = np.zeros(taxonomy.num_nodes)
     first = 1 / sum(not above for above in parents)
     for node in np.argsort(taxonomy.levels, kind="stable").tolist():

@@ -17,6 +17,8 @@ from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows,
 
 # Combinations of equally near partners of one document that are all tried; beyond, labels choose one after the other.
 _MAX_COMBINATIONS = 1024
+# Links of label pairs that are remembered.
+_MAX_LINKS = 1 << 18
 
 
 class LcaScorer(SetScorer):
@@ -193,6 +195,8 @@ class LcaScorer(SetScorer):
             ancestor = min(up.keys() & gold_up.keys(), key=lambda n: (up[n][0] + gold_up[n][0], -self._levels[n], n))
             edges = up[ancestor][0] + gold_up[ancestor][0]
             link = ancestor, _branch(up, ancestor), _branch(gold_up, ancestor), edges
+            if len(self._links) >= _MAX_LINKS:
+                self._links.clear()
             self._links[predicted, gold] = link
         return link
 

@@ -33,7 +33,8 @@ class Scorer:
     def __init__(self, parents, num_labels=None, closure="none", names=None):
         if closure not in self.ALLOWED_CLOSURES:
             raise ValueError(f"`closure` must be one of {list(self.ALLOWED_CLOSURES)}; got {closure!r}.")
-        self.taxonomy = Taxonomy(parents, num_labels=num_labels, names=names)
+        ready = isinstance(parents, Taxonomy) and num_labels is None and names is None
+        self.taxonomy = parents if ready else Taxonomy(parents, num_labels=num_labels, names=names)
         self.closure = closure
 
     @property

@@ -131,6 +131,7 @@ class TestHelp:
         [
             (["train"], ["--method", "--text_encoder", "--train_file", "--closure", "--lora", "--classifier_learning_rate"]),
             (["evaluate"], ["--checkpoint", "--split", "--threshold", "--score_closure", "--test_file"]),
+            (["compare"], ["--first", "--second", "--split", "--score_closure", "--resamples", "--seed", "--test_file"]),
             (["predict"], ["--input", "--output", "--text_column", "--top_k"]),
             (["data", "check"], ["--train_file", "--taxonomy", "--output"]),
             (["info"], ["--max_nodes"]),

@@ -144,6 +144,13 @@ def test_nothing_predicted_breaks_nothing():
     assert (scores["h_loss"], scores["symmetric_difference"]) == (0.5, 1.0)  # 0 is paid for, 1 below it is not
 
 
+def test_labels_without_any_hierarchy():
+    losses = HierarchicalLosses([[], [], [], []])
+    losses.add([[0, 1]], [[1, 2]])
+    scores = losses.compute()
+    assert (scores["h_loss"], scores["h_loss_sibling"], scores["hamming_loss"]) == (2.0, 0.5, 0.5)
+
+
 def test_h_loss_of_a_deep_mistake_is_paid_once():
     # 0 <- 2 (structure only) <- 1: the cost of 1 comes through 2; another top label 3 is unused.
     taxonomy = Taxonomy([[], [3], [], [0]], num_labels=3)

@@ -164,6 +164,7 @@ def test_pieces_and_merged_parts_give_the_same_bits(closure, monkeypatch):
     whole, first, second = (LcaScorer(parents, closure=closure) for _ in range(3))
     whole.add(predictions, references)
     monkeypatch.setattr(scorers, "_BLOCK_PAIRS", 5)
+    monkeypatch.setattr(lca_scores, "_MAX_LINKS", 3)
     second.add(predictions[25:], references[25:])
     first.add(predictions[:25], references[:25])
     second.merge(first)
