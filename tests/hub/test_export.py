@@ -117,7 +117,7 @@ def test_report_and_files(exported):
     assert report["opset"] >= 18
     assert {"torch", "transformers", "onnx", "onnxruntime"} <= set(report["versions"])
     assert report["bytes"] == {name: (folder / name).stat().st_size for name in ("model.onnx", "model_int8.onnx")}
-    assert 0 < report["int8"]["largest_logit_difference"] < 1.0
+    assert 0 < report["int8"]["largest_logit_difference"] < 2.0  # of random weights, with logits of several units
     assert 0 < report["int8"]["largest_probability_difference"] < report["int8"]["largest_logit_difference"]
     assert "scores" not in report and "scores" not in report["int8"]
     assert "no measure of F1" in (folder / "README.md").read_text()
@@ -228,9 +228,9 @@ class TestNotKept:
         model = copy.deepcopy(model)
         bias = model.classifier.out_proj.bias if model.config.model_type == "htc_flat" else model.classifier.out_bias
         with torch.no_grad():
-            # HiDEC's logits are the smallest of several decisions, each 2 (l - t): all of them.
-            place, step = (slice(None), change / 2) if model.config.model_type == "htc_hidec" else (0, change)
-            bias[place] += step
+            # HiDEC's logits are the smallest of several decisions: all of them. With ZLPR and HBM, a logit is 2 (l - t).
+            place = slice(None) if model.config.model_type == "htc_hidec" else 0
+            bias[place] += change / 2 if getattr(model.config, "unit_loss", None) in ("zlpr", "hbm") else change
 
         def write(model, input_names, fixed_length, file):
             shutil.copyfile(folder / "model.onnx", file)

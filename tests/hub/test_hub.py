@@ -54,7 +54,7 @@ def saved(request, tmp_path_factory, encoder_folder):
     """(model, folder): trained from a local encoder, saved with a run and a name of its own."""
     tree = make_tree()
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
-    narrow = {"flat": {}, "hitin": {"hidden_dim": 8}, "hidec": {}, "ptmt": {}}
+    narrow = {"hitin": {"hidden_dim": 8}, **dict.fromkeys(("flat", "hpt", "ptmt", "hidec"), {})}
     options = narrow.get(request.param, {"node_dim": 6})
     model = hf_htc.model_class(request.param).from_text_encoder(
         encoder_folder, hierarchy=tree, tokenizer=tokenizer, train_labels=make_label_sets(tree, 40), **options
