@@ -15,11 +15,10 @@ from .label_graph import LabelGraph
 from .label_slots import LabelSlots
 from .labels import label_log_odds
 from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, corrupt, draw_masked, embedding_size, masked_lm_loss, whole_weight
+from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
 from .modules import HTCModule
 from .prompts import mean_word_vectors
-from .text_encoders import left_align
 from .unit_losses import decision_logits, prior_scores, unit_loss
 from .units import Units
 
@@ -163,8 +162,8 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
         mlm = None
         wants_mlm = self.config.mlm_weight > 0 and (self.training or self.config.mlm_in_eval)
         if labels is not None and input_ids is not None and wants_mlm:
-            attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self._mask_words(
-                attention_mask, input_ids, token_type_ids
+            attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self.mask_words(
+                attention_mask, input_ids, token_type_ids, self.classifier.mask_embedding, self.config.template == "released"
             )
             mlm = (masked, input_ids)
         encoded, _, places = self.encode_tokens(
@@ -183,23 +182,6 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
             losses["mlm"] = self.config.mlm_weight * self._mlm_loss(states, *mlm)
         units = self.classifier.slots.units_output(scores, targets, bounds) if output_units else None
         return self.output(decision_logits(self.config, scores, of_labels), losses, encoded, return_dict, units)
-
-    def _mask_words(self, attention_mask, input_ids, token_type_ids):
-        """Left-aligned inputs, their embeddings with masked words, and which words are masked, `(B, T)`."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        attention_mask, input_ids, token_type_ids = left_align(attention_mask, input_ids, token_type_ids)
-        special = self.special_token_ids()
-        mode = ("random" if self.classifier.mlm.is_random else "fixed") if self.training else "all"
-        masked = draw_masked(attention_mask, input_ids, self.config.mlm_probability, special, mode)
-        if self.config.template == "released":  # the last token stands behind the prompts; it is [SEP]
-            place = torch.arange(masked.shape[1], device=masked.device)
-            masked = masked & (place < attention_mask.sum(1, keepdim=True) - 1)
-        embedding = self.get_input_embeddings()
-        embeds = corrupt(
-            embedding(input_ids), masked, self.classifier.mask_embedding, embedding, embedding.num_embeddings, special, mode
-        )
-        return attention_mask, input_ids, token_type_ids, embeds, masked
 
     def _mlm_loss(self, states, masked, input_ids):
         words = whole_weight(self.get_input_embeddings())

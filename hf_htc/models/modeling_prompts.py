@@ -4,8 +4,9 @@ import torch
 from transformers.utils import logging
 
 from .configuration_prompts import PromptConfig
-from .masked_lm import load_masked_lm
+from .masked_lm import corrupt, draw_masked, load_masked_lm
 from .modeling_htc import HTCPreTrainedModel
+from .text_encoders import left_align
 
 
 logger = logging.get_logger(__name__)
@@ -68,3 +69,28 @@ class PromptPreTrainedModel(HTCPreTrainedModel):
         """The embedding of one token, `(E,)`."""
         embedding = self.get_input_embeddings()
         return embedding(torch.tensor([token_id], device=embedding.weight.device))[0]
+
+    def mask_words(self, attention_mask, input_ids, token_type_ids, mask_vector, last_stays=False):
+        """
+        Corrupts the words of a text in training; in eval mode all of them are to be guessed, and nothing changes.
+
+        Args:
+            attention_mask, input_ids, token_type_ids (`torch.LongTensor` of shape `(B, T)`): The first and last may be `None`.
+            mask_vector (`torch.Tensor` of shape `(E,)`): What a masked word becomes.
+            last_stays (`bool`, *optional*, defaults to `False`): Whether the last token, [SEP], is never masked.
+
+        Returns:
+            `tuple`: mask, ids and token types, now left-aligned, the embeddings `(B, T, E)`, and which words are to be guessed,
+            `(B, T)`.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        attention_mask, input_ids, token_type_ids = left_align(attention_mask, input_ids, token_type_ids)
+        special, embedding = self.special_token_ids(), self.get_input_embeddings()
+        mode = ("random" if self.classifier.mlm.is_random else "fixed") if self.training else "all"
+        masked = draw_masked(attention_mask, input_ids, self.config.mlm_probability, special, mode)
+        if last_stays:
+            place = torch.arange(masked.shape[1], device=masked.device)
+            masked = masked & (place < attention_mask.sum(1, keepdim=True) - 1)
+        embeds = corrupt(embedding(input_ids), masked, mask_vector, embedding, embedding.num_embeddings, special, mode)
+        return attention_mask, input_ids, token_type_ids, embeds, masked

@@ -17,12 +17,11 @@ from .configuration_ptmt import PTMTTaxoFormerConfig
 from .label_slots import LabelSlots
 from .labels import label_log_odds
 from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, corrupt, draw_masked, embedding_size, masked_lm_loss, whole_weight
+from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
 from .modules import HTCModule
 from .path_pruning import PathPruning
 from .prompts import mean_word_vectors
-from .text_encoders import left_align
 from .unit_losses import asymmetric_loss, decision_logits, prior_scores, single_label_asymmetric_loss, unit_loss
 from .units import Units
 
@@ -226,8 +225,10 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
         is_learning = self.training and targets is not None
         words = is_masked = slots = None
         if is_learning and self.config.mlm_alpha and input_ids is not None and inputs_embeds is None:
-            attention_mask, token_type_ids, inputs_embeds, words = self._mask_words(input_ids, attention_mask, token_type_ids)
-            input_ids = None
+            attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self.mask_words(
+                attention_mask, input_ids, token_type_ids, self.classifier.mask
+            )
+            words, input_ids = (masked, input_ids), None
         if is_learning and self.classifier.mlm.is_random and self.config.label_mask_probability < 1:
             is_masked, slots = self.classifier.draw_slots(targets)
         outputs, _, places = self.encode_tokens(
@@ -263,22 +264,6 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
         return self.classifier.pruning(logits) if self.config.prunes else logits
 
     # ------------------------------------------------------------------ losses
-
-    def _mask_words(self, input_ids, attention_mask, token_type_ids):
-        """
-        Corrupts the text.
-
-        Returns:
-            `tuple`: mask and token types, now left-aligned, the embeddings `(B, T, E)`, and `(masked, input_ids)`, each `(B, T)`.
-        """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        attention_mask, input_ids, token_type_ids = left_align(attention_mask, input_ids, token_type_ids)
-        special, embedding = self.special_token_ids(), self.get_input_embeddings()
-        mode = "random" if self.classifier.mlm.is_random else "fixed"
-        masked = draw_masked(attention_mask, input_ids, self.config.mlm_probability, special, mode)
-        embeds = corrupt(embedding(input_ids), masked, self.classifier.mask, embedding, embedding.num_embeddings, special, mode)
-        return attention_mask, token_type_ids, embeds, (masked, input_ids)
 
     def _masked_word_loss(self, states, masked, input_ids):
         head, words = self.classifier.mlm, whole_weight(self.get_input_embeddings())

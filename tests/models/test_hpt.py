@@ -259,7 +259,8 @@ def test_the_last_token_of_the_released_template_is_never_masked():
     model, batch = make_model("hpt", make_tree(), template="released").train(), make_batch()
     model.config.mlm_probability = 0.99
     torch.manual_seed(0)
-    *_, masked = model._mask_words(batch["attention_mask"], batch["input_ids"], None)
+    vector = model.classifier.mask_embedding
+    *_, masked = model.mask_words(batch["attention_mask"], batch["input_ids"], None, vector, last_stays=True)
     last = batch["attention_mask"].sum(1) - 1
     assert masked.sum() > 20 and not masked.gather(1, last.unsqueeze(1)).any()
 
