@@ -324,7 +324,7 @@ def spread(values):
 # ---------------------------------------------------------------------------------------------- profile
 
 
-def print_profile(variant, num_labels, settings, calls=3, rows=12):
+def print_profile(variant, num_labels, settings, calls=3, rows=25):
     """Prints the operators that take the most time in the classifier (inference; training) and in the loss, each on its own."""
     import torch
 

@@ -125,7 +125,7 @@ SPACES["hisr"] = {
 }
 # HPT states single values: Adam 3e-5, batch 16; the HBM paper tries alpha and margin on EURLEX57K (its Figure 5).
 SPACES["hpt"] = {
-    **{name: entry for name, entry in _SHARED.items() if name != "text_dropout"},
+    **_SHARED,
     "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
     "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
     "hbm_alpha": {"type": "categorical", "choices": [0.01, 0.1, 1.0]},
