@@ -57,7 +57,7 @@ def make_vivid_model(method, kind, encoder, **options):
             vocab_size=len(WORDS) + 8, embedding_size=8, gru_hidden_size=6, num_filters=5, initializer_range=1.0
         )
     else:
-        room = {"max_position_embeddings": 64} if encoder == "bert" else {}  # for 24 tokens and the prompts of a method
+        room = {"max_position_embeddings": 64} if method.startswith(("hpt", "ptmt")) else {}  # for 24 tokens and prompts
         encoder = make_encoder_config(encoder, initializer_range=0.6, **room)
     model, tokenizer = make_model(method, make_hierarchy(kind), encoder, **options), make_tokenizer()
     model.fit_tokenizer(tokenizer)
@@ -117,7 +117,7 @@ def test_report_and_files(exported):
     assert report["opset"] >= 18
     assert {"torch", "transformers", "onnx", "onnxruntime"} <= set(report["versions"])
     assert report["bytes"] == {name: (folder / name).stat().st_size for name in ("model.onnx", "model_int8.onnx")}
-    assert 0 < report["int8"]["largest_logit_difference"] < 2.0  # of random weights, with logits of several units
+    assert 0 < report["int8"]["largest_logit_difference"] < 1.0
     assert 0 < report["int8"]["largest_probability_difference"] < report["int8"]["largest_logit_difference"]
     assert "scores" not in report and "scores" not in report["int8"]
     assert "no measure of F1" in (folder / "README.md").read_text()

@@ -370,8 +370,7 @@ def test_autocast_gives_float32_logits_and_gradients(model, hierarchy):
         output = model(**batch)
     assert output.loss.dtype == torch.float32
     output.loss.backward()
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]  # not all in eval mode
-    assert all(gradient.dtype == torch.float32 for gradient in gradients) and len(gradients) > 10
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
 
 
 def test_activation_checkpointing_gives_the_same_gradients(model, hierarchy):
@@ -386,7 +385,7 @@ def test_activation_checkpointing_gives_the_same_gradients(model, hierarchy):
     def gradients():
         model.zero_grad()
         model(**batch).loss.backward()
-        return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+        return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
     expected = gradients()
     if model.config.text_config.model_type == "htc_textrcnn":
@@ -452,12 +451,10 @@ def test_small_shapes_of_hierarchies(method, shape, tmp_path):
     output.loss.backward()
     assert torch.isfinite(output.logits).all() and torch.isfinite(output.loss)
     model.save_pretrained(tmp_path)
-    reloaded = logits_of(type(model).from_pretrained(tmp_path).eval(), batch)
-    if method in ("himatch, dot product", "hidec, TextRCNN"):
-        # The last digit of a product with one row depends on where it lies in memory.
-        torch.testing.assert_close(reloaded, output.logits.detach())
-    else:
-        assert torch.equal(reloaded, output.logits.detach())
+    reloaded = type(model).from_pretrained(tmp_path).eval()
+    for parameter in reloaded.parameters():  # a file's weights lie unaligned, and a product's last digit depends on it
+        parameter.data = parameter.data.clone()
+    assert torch.equal(logits_of(reloaded, batch), output.logits.detach())
 
 
 def test_thirty_thousand_labels(method):
