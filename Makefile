@@ -11,8 +11,9 @@ CONSTRAINTS ?= -c constraints.txt
 quickstart: $(VENV)/.base
 	$(BIN)/hf-htc quickstart
 
+# A file stays in one process: tests of a file share models, and launches of several processes a port.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
