@@ -98,8 +98,8 @@ class BranchCoherentMax(CoherentMax):
     """[`CoherentMax`] inside every branch, over `(B, K)`."""
 
     @staticmethod
-    def _arrays(hierarchy):
-        return CoherentMax._arrays(branches_of(hierarchy).as_hierarchy())
+    def walk_edges(hierarchy):
+        return CoherentMax.walk_edges(branches_of(hierarchy).as_hierarchy())
 
 
 class BranchCombination(HTCModule):

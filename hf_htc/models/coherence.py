@@ -7,58 +7,28 @@ Legend: `B` documents, `N` labels, `E` edges between labels.
 import numpy as np
 import torch
 from torch import nn
-from transformers import initialization as init
 
+from .level_walk import LevelWalk, edges_and_depth
 from .losses import at_least_float32, reduce_labels
-from .modules import HTCModule
 
 
-class CoherentMax(HTCModule):
+class CoherentMax(LevelWalk):
     """
     The max constraint module: `out_n = max over n and its descendants d of logits_d`, the least logits above the given ones
     with which no label has a larger score than its parents.
 
-    It goes through the levels from the deepest up, so that it costs `B * (N + E)` steps; the paper's product with the matrix of
-    all ancestors costs `B * N * N`. A maximum of logits is the logit of the maximal probability: nothing is lost in float32
-    where sigmoids round to 1. In a DAG every parent gets the maximum. Structure-only nodes pass on what is below them.
+    It goes through the levels from the deepest up. A maximum of logits is the logit of the maximal probability: nothing is lost
+    in float32 where sigmoids round to 1. In a DAG every parent gets the maximum. Structure-only nodes pass on what is below
+    them.
 
     Args:
         config ([`HTCConfig`]): Its hierarchy.
     """
 
-    def __init__(self, config):
-        super().__init__()
-        arrays, self.level_sizes, self.blocks = self._arrays(config.get_hierarchy())
-        for name, values in arrays.items():
-            self.register_buffer(name, torch.empty(len(values), dtype=torch.long), persistent=False)
-
     @staticmethod
-    def _arrays(hierarchy):
-        """
-        `order (N,)`: labels, deepest level first; `place (N,)`: where a label stands in it; `parent (E,)`, `child (E,)`: edges as
-        places inside their levels, block by block; and `blocks`, `(level of the parents, level of the children, edges)`.
-        """
+    def walk_edges(hierarchy):
         edges, depth = label_edges(hierarchy)
-        steps = depth.max() - depth  # (N,)
-        order = np.argsort(steps, kind="stable")
-        place = np.argsort(order, kind="stable")
-        sizes = np.bincount(steps)
-        inside = place - (np.cumsum(sizes) - sizes)[steps]
-        upper, lower = steps[edges[:, 0]], steps[edges[:, 1]]
-        sorted_edges = np.lexsort((lower, upper))
-        pairs, counts = np.unique(np.stack([upper, lower], 1), axis=0, return_counts=True)
-        arrays = {
-            "order": order,
-            "place": place,
-            "parent": inside[edges[sorted_edges, 0]],
-            "child": inside[edges[sorted_edges, 1]],
-        }
-        return arrays, sizes.tolist(), [(*pair, count) for pair, count in zip(pairs.tolist(), counts.tolist())]
-
-    @torch.no_grad()
-    def init_weights(self, config):
-        for name, values in self._arrays(config.get_hierarchy())[0].items():
-            init.copy_(getattr(self, name), torch.as_tensor(values, device="cpu"))
+        return edges[:, ::-1], depth.max() - depth
 
     def forward(self, logits):
         """
@@ -70,13 +40,11 @@ class CoherentMax(HTCModule):
         """
         if not self.blocks:
             return logits
-        levels = list(logits.index_select(1, self.order).split(self.level_sizes, dim=1))
-        counts = [count for _, _, count in self.blocks]
-        for (upper, lower, _), parent, child in zip(self.blocks, self.parent.split(counts), self.child.split(counts)):
-            index = parent.expand(logits.shape[0], -1)
+        levels = self.split(logits)
+        for lower, upper, child, parent in self.walk():
             below = levels[lower].index_select(1, child)
-            levels[upper] = levels[upper].scatter_reduce(1, index, below, "amax")
-        return torch.cat(levels, dim=1).index_select(1, self.place)
+            levels[upper] = levels[upper].scatter_reduce(1, parent.expand(logits.shape[0], -1), below, "amax")
+        return self.join(levels)
 
 
 def label_edges(hierarchy):
@@ -93,11 +61,7 @@ def label_edges(hierarchy):
         for parent in hierarchy.parents[node]:
             found |= {parent} if parent < num_labels else nearest[parent]
         nearest[node] = found
-    edges = sorted((parent, child) for child in range(num_labels) for parent in nearest[child])
-    depth = np.zeros(num_labels, dtype=np.int64)
-    for label in np.argsort(hierarchy.levels[:num_labels], kind="stable").tolist():
-        depth[label] = max((depth[parent] + 1 for parent in nearest[label]), default=0)
-    return np.asarray(edges, dtype=np.int64).reshape(-1, 2), depth
+    return edges_and_depth(hierarchy, nearest)
 
 
 def coherent_bce(logits, targets, cohere, reduction="mean"):

@@ -5,12 +5,11 @@ Legend: `B` documents, `N` labels, `E` edges between labels.
 
 import numpy as np
 import torch
-from transformers import initialization as init
 
-from .modules import HTCModule
+from .level_walk import LevelWalk, edges_and_depth
 
 
-class PathPruning(HTCModule):
+class PathPruning(LevelWalk):
     """
     `out_n = min(logits_n, largest out of n's parents)`, level by level from the top: a label stays predicted exactly when a whole
     path of predicted labels leads to it. In a DAG one such path is enough.
@@ -18,46 +17,13 @@ class PathPruning(HTCModule):
     A structure-only node is no prediction and stops nothing: it hands on the largest value of its own parents, and at the top it
     leaves everything below it free. So a label whose path holds no label above it keeps its logit.
 
-    It costs `B * (N + E)` steps.
-
     Args:
         config ([`HTCConfig`]): Its hierarchy.
     """
 
-    def __init__(self, config):
-        super().__init__()
-        arrays, self.level_sizes, self.blocks = self._arrays(config.get_hierarchy())
-        for name, values in arrays.items():
-            self.register_buffer(name, torch.empty(len(values), dtype=torch.long), persistent=False)
-
     @staticmethod
-    def _arrays(hierarchy):
-        """
-        `order (N,)`: labels, top first; `place (N,)`: where a label stands in it; `parent (E,)`, `child (E,)`: edges as places
-        inside their steps, block by block; and `blocks`, `(step of the parents, step of the children, edges)`, those of a step
-        one behind the other.
-        """
-        edges, depth = pruning_edges(hierarchy)
-        order = np.argsort(depth, kind="stable")
-        place = np.argsort(order, kind="stable")
-        sizes = np.bincount(depth)
-        inside = place - (np.cumsum(sizes) - sizes)[depth]
-        upper, lower = depth[edges[:, 0]], depth[edges[:, 1]]
-        sorted_edges = np.lexsort((upper, lower))
-        pairs, counts = np.unique(np.stack([lower, upper], 1), axis=0, return_counts=True)
-        arrays = {
-            "order": order,
-            "place": place,
-            "parent": inside[edges[sorted_edges, 0]],
-            "child": inside[edges[sorted_edges, 1]],
-        }
-        blocks = [(top, below, count) for (below, top), count in zip(pairs.tolist(), counts.tolist())]
-        return arrays, sizes.tolist(), blocks
-
-    @torch.no_grad()
-    def init_weights(self, config):
-        for name, values in self._arrays(config.get_hierarchy())[0].items():
-            init.copy_(getattr(self, name), torch.as_tensor(values, device="cpu"))
+    def walk_edges(hierarchy):
+        return pruning_edges(hierarchy)
 
     def forward(self, logits):
         """
@@ -69,10 +35,9 @@ class PathPruning(HTCModule):
         """
         if not self.blocks:
             return logits
-        steps = list(logits.index_select(1, self.order).split(self.level_sizes, dim=1))
-        counts = [count for _, _, count in self.blocks]
+        steps = self.split(logits)
         best = [None] * len(steps)
-        for (upper, lower, _), parent, child in zip(self.blocks, self.parent.split(counts), self.child.split(counts)):
+        for upper, lower, parent, child in self.walk():
             if best[upper] is not None:  # all blocks of the step above are done: its own parents are known
                 steps[upper], best[upper] = torch.minimum(steps[upper], best[upper]), None
             if best[lower] is None:
@@ -80,7 +45,7 @@ class PathPruning(HTCModule):
             above = steps[upper].index_select(1, parent)
             best[lower] = best[lower].scatter_reduce(1, child.expand(logits.shape[0], -1), above, "amax")
         steps = [values if limit is None else torch.minimum(values, limit) for values, limit in zip(steps, best)]
-        return torch.cat(steps, dim=1).index_select(1, self.place)
+        return self.join(steps)
 
 
 def pruning_edges(hierarchy):
@@ -103,8 +68,4 @@ def pruning_edges(hierarchy):
                 above[node] |= above[parent]
         if free[node]:
             above[node] = set()
-    edges = sorted((parent, child) for child in range(num_labels) for parent in above[child])
-    depth = np.zeros(num_labels, dtype=np.int64)
-    for label in np.argsort(hierarchy.levels[:num_labels], kind="stable").tolist():
-        depth[label] = max((depth[parent] + 1 for parent in above[label]), default=0)
-    return np.asarray(edges, dtype=np.int64).reshape(-1, 2), depth
+    return edges_and_depth(hierarchy, above)
