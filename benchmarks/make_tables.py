@@ -1,10 +1,12 @@
 """Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json, and the tables of
-zero-shot labels and of speed of benchmarks/README.md from benchmarks/results/zero_shot/*.json and speed/*.json:
+zero-shot labels, of conformal sets and of speed of benchmarks/README.md from benchmarks/results/zero_shot/*.json,
+conformal/*.json and speed/*.json:
 
 python benchmarks/make_tables.py
 """
 
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -75,16 +77,15 @@ def details(results, significance):
             "seconds",
         ]
         parts.append(table(head, rows))
+        first_seeds = {run.rpartition(", seed ")[0]: run for run in reversed(runs)}
         curve = [
             f"* {run}: " + ", ".join(f"{entry['step']}: {float(entry['loss']):.4f}" for entry in thinned(manifest["log"]))
             for run, manifest in runs.items()
-            if manifest.get("log")
+            if manifest.get("log") and run in first_seeds.values()
         ]
         if curve:
-            parts.append("Training loss by step:\n\n" + "\n".join(curve) + "\n")
-        parts.append(
-            "Commands:\n\n```text\n" + "\n".join(dict.fromkeys(manifest["command"] for manifest in runs.values())) + "\n```\n"
-        )
+            parts.append("Training loss by step, of each model's first seed:\n\n" + "\n".join(curve) + "\n")
+        parts.append("Commands:\n\n```text\n" + "\n".join(commands(runs)) + "\n```\n")
         if name in significance:
             parts.append(over_seeds(significance[name]))
         neural = next((manifest for manifest in runs.values() if manifest["settings"].get("learning_rate")), first)
@@ -95,6 +96,15 @@ def details(results, significance):
             f"`{first['scores']['test']['closure']}`; {versions}.\n"
         )
     return "\n".join(parts)
+
+
+def commands(runs):
+    """The command lines of runs; those that differ in the seed alone are one."""
+    seeds = {}
+    for manifest in runs.values():
+        command = re.sub(r"--seeds \d+", "--seeds {}", manifest["command"])
+        seeds.setdefault(command, []).append(manifest["seed"])
+    return [command.replace("{}", " ".join(map(str, sorted(set(found)))), 1) for command, found in seeds.items()]
 
 
 def over_seeds(significance):
@@ -153,16 +163,9 @@ def summary(results):
     return table(["data", "training documents", "model", "seeds", "test micro-F1 / macro-F1"], rows)
 
 
-def load_significance():
-    """Summaries of `significance.py` by result file name."""
-    folder = RESULTS / "significance"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-
-
-def load_zero_shot():
-    """Results of `zero_shot.py` by file name."""
-    folder = RESULTS / "zero_shot"
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+def load_folder(name):
+    """Results by file name in a folder of results: `significance`, `zero_shot`, `conformal` or `speed`."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / name).glob("*.json"))}
 
 
 def zero_shot(results):
@@ -190,9 +193,29 @@ def zero_shot(results):
     return "\n".join(parts)
 
 
-def load_speed():
-    """Results of `bench.py` by file name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "speed").glob("*.json"))}
+def conformal(results):
+    """One section a result file of `conformal.py`: what is promised and what is covered."""
+    parts = []
+    for name, result in results.items():
+        settings, versions = result["settings"], result["versions"]
+        rows = [
+            [
+                promised,
+                f"{row['mean_coverage']:.4f} ({row['lowest_coverage']:.4f} to {row['highest_coverage']:.4f})",
+                f"{row['mean_size']:.2f}",
+            ]
+            for promised, row in result["scores"].items()
+        ]
+        size = "mean number of leaves" if settings["kind"] == "back_off" else "mean number of labels"
+        documents = " and ".join(f"{count:,}" for count in next(iter(result["scores"].values()))["documents"])
+        parts.append(
+            f"### {name}\n\n{table(['promised', 'mean coverage (lowest to highest)', size], rows)}\n"
+            f"Kind `{settings['kind']}`; {settings['resplits']} times {documents} documents of the {settings['split']} split, "
+            f"seed {result['seed']}; `{settings['method']}`, encoder {result['text_encoder']}; hf_htc {versions['hf_htc']}, "
+            f"torch {versions['torch']}, transformers {versions['transformers']}; commit `{result['commit']}`.\n\n"
+            f"```text\n{result['training']}\n{result['command']}\n```\n"
+        )
+    return "\n".join(parts)
 
 
 def speed(results):
@@ -285,6 +308,7 @@ def write(path, mark, content):
 
 if __name__ == "__main__":
     write(ROOT / "README.md", "results", summary(load()))
-    write(ROOT / "benchmarks" / "README.md", "results", details(load(), load_significance()))
-    write(ROOT / "benchmarks" / "README.md", "zero_shot", zero_shot(load_zero_shot()))
-    write(ROOT / "benchmarks" / "README.md", "speed", speed(load_speed()))
+    write(ROOT / "benchmarks" / "README.md", "results", details(load(), load_folder("significance")))
+    write(ROOT / "benchmarks" / "README.md", "zero_shot", zero_shot(load_folder("zero_shot")))
+    write(ROOT / "benchmarks" / "README.md", "conformal", conformal(load_folder("conformal")))
+    write(ROOT / "benchmarks" / "README.md", "speed", speed(load_folder("speed")))

@@ -291,7 +291,7 @@ def test_the_table_says_why_a_row_is_empty_and_how_it_was_measured():
 def test_the_speed_table_is_that_of_the_result_files():
     readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     block = readme.split("<!-- speed -->\n")[1].split("<!-- /speed -->")[0]
-    assert block.strip() == make_tables.speed(make_tables.load_speed()).strip(), "run `python benchmarks/make_tables.py`"
+    assert block.strip() == make_tables.speed(make_tables.load_folder("speed")).strip(), "run `python benchmarks/make_tables.py`"
 
 
 def test_score_tables_do_not_read_speed_results(tmp_path, monkeypatch):
@@ -299,7 +299,7 @@ def test_score_tables_do_not_read_speed_results(tmp_path, monkeypatch):
     (tmp_path / "speed").mkdir()
     (tmp_path / "speed" / "cpu.json").write_text("{}")
     (tmp_path / "data.json").write_text("{}")
-    assert set(make_tables.load()) == {"data"} and set(make_tables.load_speed()) == {"cpu"}
+    assert set(make_tables.load()) == {"data"} and set(make_tables.load_folder("speed")) == {"cpu"}
 
 
 def test_make_bench_measures_and_writes_the_table():
