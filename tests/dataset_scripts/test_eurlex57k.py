@@ -2,7 +2,10 @@
 
 import csv
 import json
+import zipfile
 
+import numpy as np
+import pyarrow.compute as pc
 import pytest
 from original_twins import REAL, rows, tarred, warnings_of, written, zipped
 
@@ -208,3 +211,39 @@ def test_counts_and_taxonomy_of_the_real_concepts(tmp_path):
         groups, pairs = read_microthesauri(text_lines(stream, "microthesauri.tsv"), "microthesauri.tsv")
     assert len({d for d, _ in pairs}) == 21 and len({m for _, m in pairs}) == 127
     assert len({label for i in used for label in groups.get(i, ())}) == 148
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (REAL / "eurlex57k").is_dir(), reason="the whole data set is not here")
+def test_the_whole_data_set_in_the_original_form(tmp_path, caplog):
+    """The real laws and concepts, packed as their owners do: the papers' counts, without a word of warning about them."""
+    import pyarrow.parquet as pq
+
+    source, folder = REAL / "eurlex57k", tmp_path / "EURLEX57K"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "datasets.zip", "w") as archive:
+        for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+            for batch in pq.ParquetFile(source / f"{split}.parquet").iter_batches(
+                1000, columns=["id", "title", "text", "label_ids"]
+            ):
+                for row in batch.to_pylist():
+                    content = {"celex_id": row["id"], "title": row["title"], "header": row["text"], "concepts": row["label_ids"]}
+                    content |= {"recitals": "", "main_body": []}
+                    archive.writestr(f"dataset/{name}/{row['id']}.json", json.dumps(content))
+    with open(source / "concepts.tsv", encoding="utf-8", newline="") as stream:
+        table = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    concepts = {
+        r["concept_id"]: {"label": r["label"], "parents": r["parent_ids"].split("|") if r["parent_ids"] else []} for r in table
+    }
+    written(folder, {"eurovoc_en.json": json.dumps(concepts), "microthesauri.tsv": (source / "microthesauri.tsv").read_text()})
+    dataset, hierarchy = load(folder, tmp_path)
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 45_000, "validation": 6_000, "test": 6_000}
+    assert (hierarchy.num_labels, hierarchy.num_nodes, hierarchy.num_levels) == (4271, 4513, 6)
+    means = {split: len(pc.list_flatten(rows.data.column("labels"))) / len(rows) for split, rows in dataset.items()}
+    assert means == pytest.approx({"train": 5.07, "validation": 5.04, "test": 5.06}, abs=0.005)  # the papers print 5.00
+    assert "in the papers" not in " ".join(warnings_of(caplog))
+    dataset, hierarchy = load(folder, tmp_path, config_name="microthesauri")
+    assert np.bincount(hierarchy.levels).tolist()[-2:] == [21, 127] and len(dataset["train"]) == 45_000
+    prepared = pq.read_table(source / "test.parquet", columns=["title", "text"])
+    first = prepared["title"][0].as_py().strip() + "\n" + prepared["text"][0].as_py()
+    assert dataset["test"][0]["text"].split() == first.split()
