@@ -18,12 +18,12 @@ Chalkidis et al., *Large-Scale Multi-Label Text Classification on EU Legislation
   header and the columns `concept_id`, `microthesaurus`, `domain` (others are passed over; a concept may have several lines),
   made from EuroVoc, https://op.europa.eu/en/web/eu-vocabularies (`skos:inScheme` of each concept, and the domain of each
   scheme).
-* **Splits.** As distributed: 45,000 / 6,000 / 6,000. A document was given 5.07 / 5.04 / 5.06 concepts on average; the papers print
-  5.00.
+* **Splits.** As distributed: 45,000 / 6,000 / 6,000. A document was given 5.07 / 5.04 / 5.06 concepts on average; the papers
+  print 5.00.
 * **License.** CC BY-SA 4.0 by the card of `eurlex` on the Hub; the texts are EU legislation.
 * **Checked.** With all 57,000 laws, packed in the original form from a copy in Parquet, in the variants `as_given` and
-  `microthesauri`. The original zip file itself could not be read here; of the concepts' JSON the keys `label` and `parents` are expected (`parent_ids` and
-  `broader` are taken for `parents`, too).
+  `microthesauri`. The original zip file itself could not be read here; of the concepts' JSON the keys `label` and `parents` are
+  expected (`parent_ids` and `broader` are taken for `parents`, too).
 
 ```python
 >>> from hf_htc.data import load_htc_dataset
