@@ -38,7 +38,7 @@ class HPTConfig(PromptConfig):
     """
 
     model_type = "htc_hpt"
-    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-3}
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 2e-2}
 
     text_dropout: float | int = 0.0
     hbm_alpha: float | int = 0.1

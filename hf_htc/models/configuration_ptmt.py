@@ -53,6 +53,7 @@ class PTMTTaxoFormerConfig(PromptConfig):
     """
 
     model_type = "htc_ptmt"
+    pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-2}
     unit_loss_choices = (*BINARY_UNIT_LOSSES, "cross_entropy")
 
     unit_loss: str = "auto"

@@ -126,7 +126,7 @@ SPACES["hisr"] = {
 # HPT states single values: Adam 3e-5, batch 16; the HBM paper tries alpha and margin on EURLEX57K (its Figure 5).
 SPACES["hpt"] = {
     **_SHARED,
-    "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-4, "high": 5e-2},
     "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
     "hbm_alpha": {"type": "categorical", "choices": [0.01, 0.1, 1.0]},
     "hbm_margin": {"type": "categorical", "choices": [0.01, 0.1, 0.2]},
@@ -137,7 +137,7 @@ SPACES["hpt"] = {
 # masked, warm-up 0.05, weight decay 0.01, gradient norm 5, weight 1 of the L1 loss.
 SPACES["ptmt"] = {
     "learning_rate": {"type": "log_uniform", "low": 1e-6, "high": 1e-2},
-    "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
+    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-4, "high": 1e-1},
     "per_device_train_batch_size": {"type": "integer", "low": 2, "high": 32},
     "text_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
     "mlm_alpha": {"type": "uniform", "low": 0.7, "high": 0.99},
