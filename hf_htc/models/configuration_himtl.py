@@ -5,7 +5,7 @@ from huggingface_hub.dataclasses import strict
 from .branches import branches_of
 from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_hiagm import FLATTEN_LIMIT, FLATTEN_REFUSED, WIDE_NODE_DIM, WIDE_NODE_LIMIT
-from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED
+from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED, check_tree_network
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
 
@@ -209,14 +209,7 @@ class HiMTLConfig(HTCConfig):
             raise ValueError(f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}.")
 
     def _check_hitin(self):
-        for key, least in (("tree_depth", 2), ("num_mlp_layers", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least {least}.")
-        if not isinstance(self.hidden_dim, int) or self.hidden_dim < 1:
-            raise ValueError(f"`hidden_dim` is {self.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
-        for key, allowed in (("tree_pooling", ("sum", "mean", "max", "root")), ("label_map", ("dense", "diagonal"))):
-            if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+        check_tree_network(self)
         branches = self.get_branches()
         size = int((branches.node_counts**2).sum())
         if self.label_map == "dense" and size > DENSE_REFUSED:

@@ -74,14 +74,9 @@ class HiTINConfig(HTCConfig):
             self.coding_tree = build_coding_tree(self.get_hierarchy().parents, self.tree_depth)
 
     def validate_hitin(self):
-        for key, least in (("tree_depth", 2), ("num_mlp_layers", 1), ("recursive_regularization", 0)):
-            if getattr(self, key) < least:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least {least}.")
-        if not isinstance(self.hidden_dim, int) or self.hidden_dim < 1:
-            raise ValueError(f"`hidden_dim` is {self.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
-        for key, allowed in (("tree_pooling", ("sum", "mean", "max", "root")), ("label_map", ("dense", "diagonal"))):
-            if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+        check_tree_network(self)
+        if self.recursive_regularization < 0:
+            raise ValueError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
         num_nodes = self.num_hierarchy_nodes()
         if self.label_map == "dense" and num_nodes**2 > DENSE_REFUSED:
             raise ValueError(
@@ -89,3 +84,15 @@ class HiTINConfig(HTCConfig):
                 f"`label_map='diagonal'` ({num_nodes:,} parameters)."
             )
         check_coding_tree(self.coding_tree, num_nodes, self.tree_depth)
+
+
+def check_tree_network(config):
+    """Checks the options of a coding tree and its network, of HiTIN and of HiMTL on it."""
+    for key, least in (("tree_depth", 2), ("num_mlp_layers", 1)):
+        if getattr(config, key) < least:
+            raise ValueError(f"`{key}` is {getattr(config, key)}; it is at least {least}.")
+    if not isinstance(config.hidden_dim, int) or config.hidden_dim < 1:
+        raise ValueError(f"`hidden_dim` is {config.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
+    for key, allowed in (("tree_pooling", ("sum", "mean", "max", "root")), ("label_map", ("dense", "diagonal"))):
+        if getattr(config, key) not in allowed:
+            raise ValueError(f"`{key}` is {getattr(config, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
