@@ -125,16 +125,12 @@ def demo_page(model, tokenizer, title, examples=(), threshold=None, decoder="thr
                 thresholds = gradio.Checkbox(
                     use_own, visible=own is not None, label="Take the checkpoint's own thresholds instead of the slider's"
                 )
-                choice = gradio.Dropdown(
-                    list(DECODERS), value=decoder, label="Decoder", info="How scores become labels; see `hf-htc predict --help`."
-                )
+                choice = gradio.Dropdown(list(DECODERS), value=decoder, label="Decoder", info="How scores become labels.")
                 chosen = gradio.Examples(examples, text, label="Examples") if examples else None
             with gradio.Column(scale=6, min_width=360):
-                with gradio.Group():
-                    tree = gradio.HTML(tree, label="Predicted paths", show_label=True, container=True, padding=True)
-                with gradio.Group():
-                    best = gradio.HTML(best, label="Best-scoring labels", show_label=True, container=True, padding=True)
-                with gradio.Accordion("What `model.predict` gives", open=False):
+                tree = gradio.HTML(tree, apply_default_css=False)
+                best = gradio.HTML(best, apply_default_css=False)
+                with gradio.Accordion("The prediction as JSON", open=False):
                     record = gradio.JSON(record, show_label=False)
         outputs = [tree, best, record]
         inputs = [text, slider, choice, thresholds]
@@ -169,17 +165,16 @@ def predict_html(model, tokenizer, text, threshold=None, decoder="threshold", to
         `ValueError`, `TypeError`: as [`~PredictionMixin.predict`].
     """
     if text is None or isinstance(text, str) and not text.strip():
-        return message_html(EMPTY), message_html("There is no text yet."), None
+        return message_html("Predicted paths", EMPTY), message_html("Best-scoring labels", "There is no text yet."), None
     hierarchy = model.config.get_hierarchy()
     options = (model.default_closure(), threshold, 1, 1, decoder, False)
     (((_, ((labels, record),), logits)),) = predict_batches(model, tokenizer, [text], *options)
     scores = torch.sigmoid(logits[0]).cpu().numpy()
     record.pop("top_k")
     limit = model.config.max_text_length
-    note = ""
-    if encode_texts(tokenizer, [text], limit)[1]:
-        note = message_html(f"The text is longer than {limit:,} tokens and was cut there.")
-    return note + tree_html(hierarchy, labels, scores), labels_html(hierarchy, labels, scores, top_k), record
+    was_cut = encode_texts(tokenizer, [text], limit)[1] > 0
+    note = f"The text is longer than {limit:,} tokens and was cut there." if was_cut else ""
+    return tree_html(hierarchy, labels, scores, note=note), labels_html(hierarchy, labels, scores, top_k), record
 
 
 def _head(model, title):

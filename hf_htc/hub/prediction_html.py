@@ -16,11 +16,12 @@ ROOT = -1
 
 # Every colour is that of the text around it, or one that is seen on white and on black: light and dark mode need no rules.
 STYLE = """<style>
-.htc { color: inherit; font: inherit; line-height: 1.4; }
+.htc { color: inherit; font-size: 0.95rem; line-height: 1.4; }
+.htc h2 { margin: 0 0 0.4rem; font-size: 1.15rem; font-weight: 600; }
 .htc p { margin: 0 0 0.6rem; opacity: 0.8; }
 .htc ul, .htc ol { list-style: none; margin: 0; padding: 0; }
 .htc ul ul { margin-left: 0.45rem; padding-left: 0.9rem; border-left: 1px solid rgba(128, 128, 128, 0.4); }
-.htc li { margin: 0; padding: 0; }
+.htc li { margin: 0; padding: 0; list-style: none; font-size: inherit; }
 .htc .row, .htc summary { display: flex; align-items: center; gap: 0.6rem; padding: 0.15rem 0; }
 .htc summary { cursor: pointer; list-style: none; border-radius: 4px; }
 .htc summary::-webkit-details-marker { display: none; }
@@ -31,10 +32,11 @@ STYLE = """<style>
 .htc .name { flex: 1 1 auto; min-width: 0; overflow-wrap: anywhere; }
 .htc .predicted .name { font-weight: 600; }
 .htc .near, .htc .way { opacity: 0.7; }
-.htc .bar { flex: none; width: 22%; height: 0.55em; border-radius: 0.3em; background: rgba(128, 128, 128, 0.25); overflow: hidden; }
-.htc .bar span { display: block; height: 100%; background: #4a86c5; }
+.htc .bar { flex: none; width: clamp(3rem, 12vw, 7rem); height: 0.55em; }
+.htc .bar { border-radius: 0.3em; background: rgba(128, 128, 128, 0.25); }
+.htc .bar span { display: block; height: 100%; border-radius: inherit; background: #4a86c5; }
 .htc .near .bar span, .htc .way .bar span { background: #8a8a8a; }
-.htc .score { flex: none; width: 2.6em; text-align: right; font-variant-numeric: tabular-nums; }
+.htc .score { flex: none; width: 2.6rem; text-align: right; font-variant-numeric: tabular-nums; }
 .htc .note { font-weight: 400; font-size: 0.9em; opacity: 0.8; }
 .htc .aside { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 </style>"""
@@ -57,7 +59,7 @@ def prediction_tree(hierarchy, predicted, scores, most_labels=MOST_LABELS, num_n
         hierarchy ([`LabelHierarchy`]): The taxonomy, a tree or a DAG.
         predicted (`list[int]`): Label ids.
         scores (`np.ndarray` of shape `(N,)`): In [0, 1].
-        most_labels (`int`, *optional*, defaults to 200): At most so many predicted labels are drawn, the best, with what is above.
+        most_labels (`int`, *optional*, defaults to 200): So many predicted labels are drawn, the best, with what is above.
         num_near (`int`, *optional*, defaults to 3): At most this many such labels below a node.
         near_score (`float`, *optional*, defaults to 0.1): The least score of one.
 
@@ -104,7 +106,7 @@ def _best_scores(below, drawn, hierarchy, scores):
     return best
 
 
-def tree_html(hierarchy, predicted, scores, most_labels=MOST_LABELS, most_rows=MOST_ROWS):
+def tree_html(hierarchy, predicted, scores, most_labels=MOST_LABELS, most_rows=MOST_ROWS, note=""):
     """
     The tree of a prediction: nested lists that open and close, by mouse or keyboard.
 
@@ -114,6 +116,7 @@ def tree_html(hierarchy, predicted, scores, most_labels=MOST_LABELS, most_rows=M
         scores (`np.ndarray` of shape `(N,)`): In [0, 1].
         most_labels (`int`, *optional*, defaults to 200): As in [`prediction_tree`].
         most_rows (`int`, *optional*, defaults to 600): From here on, a label that stands under several parents is opened once.
+        note (`str`, *optional*): A sentence of plain text under the heading.
 
     Returns:
         `str`: names are escaped, the style is included.
@@ -121,7 +124,8 @@ def tree_html(hierarchy, predicted, scores, most_labels=MOST_LABELS, most_rows=M
     tree = prediction_tree(hierarchy, predicted, scores, most_labels)
     drawn = {row for rows in tree.values() for row in rows}
     num_shown, near = sum(kind == "predicted" for _, kind in drawn), any(kind == "near" for _, kind in drawn)
-    parts = [STYLE, '<div class="htc"><p>', _lead(len(predicted), num_shown, hierarchy.num_labels, near), "</p><ul>"]
+    lead = " ".join([note, _lead(len(predicted), num_shown, hierarchy.num_labels, near)]).strip()
+    parts = [STYLE, '<div class="htc"><h2>Predicted paths</h2>', f"<p>{escape(lead)}</p><ul>"]
     waiting, opened, num_rows = list(reversed(tree.get(ROOT, []))), set(), 0
     while waiting:
         row = waiting.pop()
@@ -159,12 +163,12 @@ def labels_html(hierarchy, predicted, scores, top_k=10):
     for label in best:
         kind, name = "predicted" if label in chosen else "near", hierarchy.names[label]
         rows.append(f'<li><div class="row {kind}">{_cells(name, name, kind, scores[label])}</div></li>')
-    return "".join([STYLE, '<div class="htc"><ol>', *rows, "</ol></div>"])
+    return "".join([STYLE, '<div class="htc"><h2>Best-scoring labels</h2><ol>', *rows, "</ol></div>"])
 
 
-def message_html(message):
+def message_html(heading, message):
     """A sentence in place of a prediction."""
-    return f'{STYLE}<div class="htc"><p>{escape(message)}</p></div>'
+    return f'{STYLE}<div class="htc"><h2>{escape(heading)}</h2><p>{escape(message)}</p></div>'
 
 
 def _lead(num_predicted, num_shown, num_labels, near):
