@@ -181,10 +181,10 @@ def _head(model, title):
     config = model.config
     method = METHODS.get(config.model_type, (config.model_type, None))[0]
     hierarchy = config.get_hierarchy()
-    shape = "a tree" if hierarchy.is_tree else "a graph in which labels may have several parents"
+    parents = "" if hierarchy.is_tree else "; some have several parents"
     return (
         f"<h1>{escape(title)}</h1><p>Hierarchical text classification with {escape(method)}: {config.num_labels:,} labels on "
-        f"{hierarchy.num_levels} level{'s' if hierarchy.num_levels > 1 else ''}, {shape}.</p>"
+        f"{hierarchy.num_levels} level{'s' if hierarchy.num_levels > 1 else ''}{parents}.</p>"
     )
 
 

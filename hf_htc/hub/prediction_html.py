@@ -141,7 +141,7 @@ def tree_html(hierarchy, predicted, scores, most_labels=MOST_LABELS, most_rows=M
             parts.append(f'<li><div class="row {kind}">{cells}</div></li>')
             continue
         opened.add(node)
-        parts.append(f'<li><details open><summary class="{kind}">{cells}</summary><ul>')
+        parts.append(f'<li><details open=""><summary class="{kind}">{cells}</summary><ul>')
         waiting.append("</ul></details></li>")
         waiting += reversed(inside)
     return "".join([*parts, "</ul></div>"])
@@ -178,7 +178,7 @@ def _lead(num_predicted, num_shown, num_labels, near):
         lead = f"{num_predicted:,} of {num_labels:,} labels predicted."
         if num_shown < num_predicted:
             lead += f" The best {num_shown:,} are shown."
-    return lead + (" Grey: not predicted, but with the highest scores beside them." if near else "")
+    return lead + (" Grey: not predicted, but scored high." if near else "")
 
 
 def _cells(text, name, kind, score, note=""):
