@@ -12,7 +12,7 @@ import torch
 
 from hf_htc.evaluation.predictions import predict_batches
 from hf_htc.models.decoding import DECODERS
-from hf_htc.models.prediction import encode_texts
+from hf_htc.models.prediction import check_texts, encode_texts
 
 from .citations import METHODS
 from .loading import load_classifier
@@ -62,7 +62,10 @@ def launch_demo(
         if "empty port" not in str(error):
             raise
         raise OSError(f"The port {port} is taken. Give another one with `--port`." if port else str(error)) from error
-    print(f"The demo of {name} is at {url}" + (f" and at {public}" if public else "") + ". Stop it with Ctrl+C.", flush=True)
+    print(
+        f"The demo of {title or name} is at {url}" + (f" and at {public}" if public else "") + ". Stop it with Ctrl+C.",
+        flush=True,
+    )
     page.block_thread()
 
 
@@ -166,6 +169,7 @@ def predict_html(model, tokenizer, text, threshold=None, decoder="threshold", to
     """
     if text is None or isinstance(text, str) and not text.strip():
         return message_html("Predicted paths", EMPTY), message_html("Best-scoring labels", "There is no text yet."), None
+    check_texts([text])
     hierarchy = model.config.get_hierarchy()
     options = (model.default_closure(), threshold, 1, 1, decoder, False)
     (((_, ((labels, record),), logits)),) = predict_batches(model, tokenizer, [text], *options)
