@@ -241,7 +241,7 @@ def copy_files(source, target, patterns):
 
 def kind_of(folder):
     """
-    What a folder holds: `"model"`, `"dataset"` or `"metric"`.
+    What a folder holds: `"model"`, `"dataset"`, `"metric"` or `"space"`, a demo.
 
     Raises:
         `FileNotFoundError`: no such folder. `ValueError`: none of these.
@@ -256,9 +256,11 @@ def kind_of(folder):
         return "model"
     if f"{METRIC}.py" in names:
         return "metric"
+    if {"app.py", "requirements.txt", "README.md"} <= names:
+        return "space"
     if {"taxonomy.json", "taxonomy.tsv", "taxonomy.txt", "data"} & names or any(name.startswith("train") for name in names):
         return "dataset"
     raise ValueError(
         f"{str(folder)!r} holds neither a checkpoint (config.json), nor a data set (taxonomy.tsv, data/), nor the metric "
-        f"({METRIC}.py); it has {sorted(names)[:20]}."
+        f"({METRIC}.py), nor a demo (app.py); it has {sorted(names)[:20]}."
     )

@@ -74,7 +74,7 @@ def test_errors(checkpoint, tmp_path, capsys, monkeypatch):
     assert "`--port` is 0; it must lie between 1 and 65535" in fails(capsys, checkpoint, "--port", "0")
     assert "`decoder` is 'best'; allowed are 'threshold'" in fails(capsys, checkpoint, "--decoder", "best")
     assert "no file of examples 'nothing.txt'" in fails(capsys, checkpoint, "--examples", "nothing.txt")
-    assert "Did you mean ['--space']" in fails(capsys, checkpoint, "--spaces", "x")
+    assert "Did you mean ['--space'" in fails(capsys, checkpoint, "--spaces", "x")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

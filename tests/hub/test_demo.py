@@ -283,6 +283,7 @@ PUSH = """
 import json
 from hf_htc.cli.main import main
 main(["demo", "flat", "--space", "local", "--push", "me/local-demo", "--private"])
+main(["push", "local", "me/local-again"])
 main(["demo", "me/flat", "--space", "remote", "--push", "me/remote-demo", "--examples", "examples.txt"])
 found = {}
 for name, repo_id in (("another kind", "me/other"), ("not mine", "somebody/x"), ("no name", "spaces/me/x")):
@@ -314,6 +315,7 @@ def test_push(work, tmp_path):
         )
         assert local["checkpoint/model.safetensors"] == files["model.safetensors"]
         assert b"not for others" not in b"".join(local.values())
+        assert hub.files("me/local-again", "space") == local and "Pushed the space to" in done.stdout
         assert set(remote) == {"app.py", "README.md", "requirements.txt", "examples.jsonl"}
         assert yaml.safe_load(remote["README.md"].decode().split("---")[1])["models"] == ["me/flat"]
         assert b"launch_demo('me/flat', examples=HERE / \"examples.jsonl\")" in remote["app.py"]
