@@ -226,13 +226,14 @@ def read_examples(path):
 
 def card_examples(checkpoint):
     """The texts under `widget` in the front matter of a checkpoint's card, where the Hub has examples; often none."""
+    import yaml
     from huggingface_hub import ModelCard, hf_hub_download
 
     try:
         folder = Path(checkpoint)
         path = folder / "README.md" if folder.is_dir() else hf_hub_download(str(checkpoint), "README.md")
-        rows = ModelCard.load(path, ignore_metadata_errors=True).data.get("widget") or []
-    except (OSError, ValueError):  # no card, no connection, no front matter
+        rows = ModelCard.load(path, ignore_metadata_errors=True).data.get("widget")
+    except (OSError, ValueError, yaml.YAMLError):  # no card, no connection, a faulty front matter
         return []
-    texts = [row.get("text") for row in rows if isinstance(row, dict)]
+    texts = [row.get("text") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return [text for text in texts if isinstance(text, str) and text.strip()]

@@ -184,6 +184,9 @@ class TestExamples:
         assert card_examples(work / "on-a-dag") == ["the first example", "the second"]
         assert card_examples(work / "flat") == [] == card_examples(tmp_path)
         assert card_examples("me/not-there") == []  # offline
+        for front in ("widget: 5", "widget: [", "- 1"):
+            (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
+            assert card_examples(tmp_path) == []
 
 
 class TestSpace:
