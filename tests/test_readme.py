@@ -57,6 +57,7 @@ def test_hf_htc_commands_run(workplace, monkeypatch, capsys):
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hf-htc")]
     assert [shlex.split(command)[1] for command in commands] == [
         "data", "train", "predict", "info", "textrcnn", "train", "tune", "calibrate", "export", "data",
+        "demo",
     ]  # fmt: skip
     for command in commands:
         arguments = [str(workplace / "encoder") if word == ENCODER else word for word in shlex.split(command)[1:]]

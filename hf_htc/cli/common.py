@@ -1,11 +1,13 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
-import contextlib
 import difflib
 import logging
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from hf_htc.hub.loading import load_checkpoint as load_checkpoint
+from hf_htc.hub.loading import naming as naming
 
 
 @dataclass
@@ -123,17 +125,6 @@ def set_up_logging():
     transformers_logging.set_verbosity_warning()
 
 
-@contextlib.contextmanager
-def naming(what, name):
-    """Names the culprit of a failed loading: without a network, transformers' message does not."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"There is no {what} {str(name)!r} that can be loaded. Give a folder or a model id of the Hub. The reason: {error}"
-        ) from error
-
-
 COHERENCE_HELP = (
     "'decoder' gives every label the largest score among itself and its descendants, so that none is predicted without its "
     "ancestors; 'none' takes that out; by default as the checkpoint has it."
@@ -144,33 +135,6 @@ DECODER_HELP = (
     "How scores become labels: 'threshold', 'top_down' (only with a predicted path above), 'coherent' (with all ancestors), "
     "'single_path', 'one_per_level' or 'expected_f' (the closed set of the largest expected F1)."
 )
-
-
-def load_checkpoint(name_or_path, coherence=None):
-    """Model, tokenizer and public name of a checkpoint; `coherence` (`"decoder"` or `"none"`) replaces that of its config."""
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    import hf_htc
-    from hf_htc.models.configuration_htc import HTCConfig
-    from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
-
-    hf_htc.register()
-    if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
-        raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
-    if coherence not in (None, "decoder", "none"):
-        raise ValueError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
-    with naming("checkpoint", name_or_path):
-        # A model of another kind does not know the option; it is refused below, by what it is.
-        ours = coherence is not None and isinstance(AutoConfig.from_pretrained(name_or_path), HTCConfig)
-        changes = {"coherence": coherence} if ours else {}
-        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, **changes)
-    if not isinstance(model, HTCPreTrainedModel):
-        raise ValueError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
-    with naming("tokenizer in the checkpoint", name_or_path):
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return model, tokenizer, public_name(name_or_path) or Path(name_or_path).name
 
 
 def score_table(rows):

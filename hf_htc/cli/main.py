@@ -19,8 +19,9 @@ COMMANDS = {
     "units": ("units", "show the units of one document: scores, thresholds, HBM's bounds"),
     "data": ("data", "look at data, publish it: `hf-htc data check | export`"),
     "info": ("info", "show a taxonomy or a checkpoint"),
+    "demo": ("demo", "show a text's paths as a tree on a web page, or write it as a Space"),
     "export": ("export", "export a checkpoint to ONNX, checked against PyTorch"),
-    "push": ("push", "push a checkpoint, a data set or the metric to the Hub"),
+    "push": ("push", "push a checkpoint, a data set, the metric or a demo to the Hub"),
     "quickstart": ("quickstart", "train, compare, save, reload and predict on a built-in data set"),
 }
 

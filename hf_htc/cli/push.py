@@ -1,20 +1,21 @@
-"""`hf-htc push FOLDER REPO_ID`: a checkpoint, a data set or the metric goes to the Hub."""
+"""`hf-htc push FOLDER REPO_ID`: a checkpoint, a data set, the metric or a demo goes to the Hub."""
 
 import argparse
 import os
 
 
-KINDS = ("model", "dataset", "metric")
+KINDS = ("model", "dataset", "metric", "space")
 
 
 def run(arguments):
     parser = argparse.ArgumentParser(
         prog="hf-htc push",
-        description="Pushes a checkpoint folder, a data set folder or the metric to the Hub, in one commit.",
+        description="Pushes a checkpoint folder, a data set folder, the metric or a demo to the Hub, in one commit.",
     )
     parser.add_argument(
         "folder",
-        help="a checkpoint folder, a data set folder, the name of a built-in data set, or 'hierarchical_f1' for the metric",
+        help="a checkpoint folder, a data set folder, the name of a built-in data set, 'hierarchical_f1' for the metric, or what "
+        "`hf-htc demo --space` wrote",
     )
     parser.add_argument("repo_id", help="where it goes, e.g. 'me/news'; made if missing")
     parser.add_argument("--type", choices=KINDS, help="what it is; found out from the folder by default")
@@ -24,14 +25,15 @@ def run(arguments):
     from hf_htc.cli.common import set_up_logging
 
     set_up_logging()
-    from hf_htc.hub.sharing import push_checkpoint, push_dataset, push_metric
+    from hf_htc.hub import push_checkpoint, push_dataset, push_metric, push_space
 
     kind = _kind(options.folder, options.type)
     common = {"private": options.private or None, "commit_message": options.commit_message}
     if kind == "metric":
         commit = push_metric(options.repo_id, **common)
     else:
-        commit = {"model": push_checkpoint, "dataset": push_dataset}[kind](options.folder, options.repo_id, **common)
+        push = {"model": push_checkpoint, "dataset": push_dataset, "space": push_space}[kind]
+        commit = push(options.folder, options.repo_id, **common)
     print(f"Pushed the {kind} to {commit.repo_url}")
 
 

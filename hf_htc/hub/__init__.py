@@ -10,6 +10,9 @@ _EXPORTS = {
     "push_checkpoint": "sharing",
     "push_dataset": "sharing",
     "push_metric": "sharing",
+    "push_space": "space",
+    "write_space": "space",
+    "launch_demo": "demo",
     "export_onnx": "export",
     "OnnxClassifier": "onnx_classifier",
 }

@@ -89,12 +89,7 @@ def push_metric(repo_id, private=None, token=None, commit_message=None):
         raise ValueError(f"`repo_id` is {repo_id!r}; a Space of this metric must be named `{METRIC}`, e.g. 'me/{METRIC}'.")
     api = HfApi(token=token)
     with clear_errors(repo_id), tempfile.TemporaryDirectory() as folder:
-        repo_id = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True).repo_id
-        sdk = getattr(api.space_info(repo_id), "sdk", None)
-        if sdk not in (None, "gradio"):
-            raise ValueError(
-                f"{repo_id!r} is already a Space of another kind ({sdk}); a metric is a gradio Space. Take another name."
-            )
+        repo_id = gradio_space(api, repo_id, private, "a metric")
         for source in resources.files("hf_htc.metrics.hierarchical_f1").iterdir():
             if source.is_file() and source.name != "__init__.py":
                 content = source.read_bytes()
@@ -104,6 +99,15 @@ def push_metric(repo_id, private=None, token=None, commit_message=None):
         return api.upload_folder(
             repo_id=repo_id, repo_type="space", folder_path=folder, commit_message=commit_message or "Upload hierarchical F1"
         )
+
+
+def gradio_space(api, repo_id, private, what):
+    """The full id of a Space that runs Gradio, made if missing. Raises `ValueError` for a Space that runs something else."""
+    repo_id = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True).repo_id
+    sdk = getattr(api.space_info(repo_id), "sdk", None)
+    if sdk not in (None, "gradio"):
+        raise ValueError(f"{repo_id!r} is already a Space of another kind ({sdk}); {what} is a gradio Space. Take another name.")
+    return repo_id
 
 
 def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None):
@@ -145,7 +149,7 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
             loaded.save(staged)
             describe_dataset(staged / "README.md", loaded, repo_id)
         else:
-            _copy(as_it_is, staged, DATASET_FILES)
+            copy_files(as_it_is, staged, DATASET_FILES)
         return api.upload_folder(
             repo_id=repo_id,
             repo_type="dataset",
@@ -170,12 +174,12 @@ def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=No
         not load; the Hub refused; there is no connection.
     """
     folder, api = Path(folder), HfApi(token=token)
-    _check_adapter_base(folder)
+    check_adapter_base(folder)
     model = _load(folder)
     with clear_errors(repo_id), tempfile.TemporaryDirectory() as temporary:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         staged = Path(temporary) / "checkpoint"
-        _copy(folder, staged, CHECKPOINT_FILES)
+        copy_files(folder, staged, CHECKPOINT_FILES)
         _complete(staged, folder.resolve().name, repo_id, model)
         return api.upload_folder(repo_id=repo_id, folder_path=staged, commit_message=commit_message or "Upload hf_htc model")
 
@@ -194,7 +198,8 @@ def _load(folder):
     return model
 
 
-def _check_adapter_base(folder):
+def check_adapter_base(folder):
+    """Raises `ValueError` for an adapter that only this machine can load."""
     file = folder / "adapter_config.json"
     if file.is_file():
         base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
@@ -222,7 +227,7 @@ def _complete(staged, old_id, repo_id, model):
         model.config.get_hierarchy().save(staged / "taxonomy.json")
 
 
-def _copy(source, target, patterns):
+def copy_files(source, target, patterns):
     """Copies what matches one of the patterns; hidden files and everything else stay on this machine."""
     target.mkdir(parents=True)
     for pattern in patterns:
@@ -236,7 +241,7 @@ def _copy(source, target, patterns):
 
 def kind_of(folder):
     """
-    What a folder holds: `"model"`, `"dataset"` or `"metric"`.
+    What a folder holds: `"model"`, `"dataset"`, `"metric"` or `"space"`, a demo.
 
     Raises:
         `FileNotFoundError`: no such folder. `ValueError`: none of these.
@@ -251,9 +256,11 @@ def kind_of(folder):
         return "model"
     if f"{METRIC}.py" in names:
         return "metric"
+    if {"app.py", "requirements.txt", "README.md"} <= names:
+        return "space"
     if {"taxonomy.json", "taxonomy.tsv", "taxonomy.txt", "data"} & names or any(name.startswith("train") for name in names):
         return "dataset"
     raise ValueError(
         f"{str(folder)!r} holds neither a checkpoint (config.json), nor a data set (taxonomy.tsv, data/), nor the metric "
-        f"({METRIC}.py); it has {sorted(names)[:20]}."
+        f"({METRIC}.py), nor a demo (app.py); it has {sorted(names)[:20]}."
     )

@@ -133,6 +133,7 @@ class TestHelp:
             (["evaluate"], ["--checkpoint", "--split", "--threshold", "--score_closure", "--test_file"]),
             (["compare"], ["--first", "--second", "--split", "--score_closure", "--resamples", "--seed", "--test_file"]),
             (["predict"], ["--input", "--output", "--text_column", "--top_k"]),
+            (["demo"], ["--port", "--share", "--examples", "--threshold", "--decoder", "--space", "--push"]),
             (["data", "check"], ["--train_file", "--taxonomy", "--output"]),
             (["info"], ["--max_nodes"]),
             (["quickstart"], ["--output_dir", "--epochs", "--seed"]),
@@ -150,7 +151,15 @@ class TestHelp:
 
     def test_every_command_is_tested(self):
         here = {"train", "evaluate", "predict", "data", "info", "quickstart", "textrcnn"}
-        assert set(COMMANDS) == here | {"export", "tune", "push", "units", "compare", "calibrate"}  # in files of their own
+        assert set(COMMANDS) == here | {
+            "export",
+            "tune",
+            "push",
+            "units",
+            "compare",
+            "calibrate",
+            "demo",
+        }  # in files of their own
 
     def test_data(self, capsys):
         with pytest.raises(SystemExit) as exit_:
