@@ -59,7 +59,17 @@ class Report:
 
 
 def build_report(
-    result, hierarchy, title, label_counts=None, texts=None, gold=None, log=None, intervals=None, figures=False, num_worst=15
+    result,
+    hierarchy,
+    title,
+    label_counts=None,
+    texts=None,
+    gold=None,
+    log=None,
+    intervals=None,
+    figures=False,
+    num_worst=15,
+    embeddings=None,
 ):
     """
     The report of an evaluation.
@@ -74,6 +84,7 @@ def build_report(
         intervals (`dict[str, tuple]`, *optional*): 95 % intervals by the key of a score.
         figures (`bool`, *optional*, defaults to `False`): Whether to draw, which needs matplotlib.
         num_worst (`int`, *optional*, defaults to 15): Labels and pairs listed, those with most errors first.
+        embeddings ([`EmbeddingMap`], *optional*): Where texts and labels lie, for the page only.
 
     Returns:
         [`Report`]
@@ -85,7 +96,7 @@ def build_report(
     sections.append(builder.labels())
     if result.details is not None and texts is not None:
         sections.append(builder.documents(texts, gold))
-    sections.append(builder.training(log))
+    sections += [builder.embeddings(embeddings), builder.training(log)]
     lead = f"{result.scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{result.scores['closure']}`."
     return Report(title, lead, [section for section in sections if section is not None])
 
@@ -102,6 +113,7 @@ class _Builder:
     def __init__(self, result, hierarchy, label_counts, figures, num_worst):
         self.scores, self.scorer, self.details = result.scores, result.scorer, result.details
         self.records = result.records
+        self.threshold = None if result.threshold is None else np.atleast_1d(result.threshold).tolist()
         self.hierarchy, self.draws, self.num_worst = hierarchy, figures, num_worst
         self.label_counts = None if label_counts is None else np.asarray(label_counts)
         self.per_label = result.scorer.per_label()
@@ -239,19 +251,39 @@ class _Builder:
     # ------------------------------------------------------------------ scores as probabilities
 
     def thresholds(self):
-        curve = self.details.threshold_curve()
-        best, half = int(np.argmax(curve["f1"])), int(np.searchsorted(curve["threshold"], 0.5))
+        curve, macro, used = self.details.threshold_curve(), self.details.macro_curve(), self.threshold
+        rows = [
+            [f"the best for {name}", f"{at:.3f}", *_at(at, curve, macro)]
+            for name, at in (
+                ("micro-F1", curve["threshold"][np.argmax(curve["f1"])]),
+                ("macro-F1", macro["threshold"][np.argmax(macro["f1"])]),
+            )
+        ]
         text = (
-            f"Micro-F1 of the scores as they are, without closure: {_percent(curve['f1'][half])} at 0.5, "
-            f"{_percent(curve['f1'][best])} at {curve['threshold'][best]:.3f}, the best on these very documents. Tune on "
-            "validation data: `hf-htc calibrate`."
+            "Scores as they are, without closure: what one threshold for all labels gives. The best ones are those of these very "
+            "documents; tune on validation data: `hf-htc calibrate`."
         )
-        section = Section("Thresholds", text)
+        mark = None
+        if used is None:
+            text += " These predictions were made without a threshold."
+        elif min(used) < max(used):
+            text += f" In use are thresholds of single labels or levels, from {min(used):.3f} to {max(used):.3f}."
+            mark = (min(used), max(used), "in use")
+        else:
+            rows.insert(0, ["in use", f"{used[0]:.3f}", *_at(used[0], curve, macro)])
+            mark = (used[0], used[0], f"in use: {used[0]:.3g}")
+        section = Section("Thresholds", text, [(["threshold", "value", "micro-F1", "macro-F1"], rows)])
         if self.draws:
             from hf_htc.evaluation.figures import lines
 
-            series = {key: curve[key].tolist() for key in ("precision", "recall", "f1")}
-            section.figures.append((lines(curve["threshold"].tolist(), series, "threshold", "micro"), ""))
+            series = {
+                "micro-F1": (curve["threshold"], curve["f1"]),
+                "macro-F1": (macro["threshold"], macro["f1"]),
+                "micro recall": (curve["threshold"], curve["recall"]),
+                "micro precision": (curve["threshold"], curve["precision"]),
+            }
+            svg = lines(None, series, "threshold", "score", (0, 1.02), mark)
+            section.figures.append((svg, "Scores over the threshold."))
         return section
 
     def calibration(self):
@@ -272,21 +304,36 @@ class _Builder:
                 section.figures.append((svg, f"Level {level}."))
         return section
 
+    def embeddings(self, found):
+        if found is None or not self.draws:
+            return None
+        from hf_htc.evaluation.figures import scatter
+
+        marks = [
+            (group if not self.hierarchy.parents[node] else "", group, point)
+            for node, group, point in zip(found.labels, found.label_groups, found.label_points.tolist())
+        ]
+        svg = scatter(found.text_points, found.text_groups, marks)
+        return Section("Embeddings", figures=[(svg, found.caption())])
+
     def training(self, log):
-        losses = [entry for entry in log or [] if "loss" in entry]
-        scores = [entry for entry in log or [] if "eval_micro_f1" in entry]
-        if not (self.draws and losses):
+        if not self.draws:
             return None
         from hf_htc.evaluation.figures import lines
 
         section = Section("Training")
-        series = {"training loss": ([e["step"] for e in losses], [float(e["loss"]) for e in losses])}
-        section.figures.append((lines(None, series, "step", "loss"), ""))
-        if scores:
-            steps = [entry["step"] for entry in scores]
-            series = {f"validation {kind}-F1": (steps, [e[f"eval_{kind}_f1"] for e in scores]) for kind in ("micro", "macro")}
-            section.figures.append((lines(None, series, "step", "F1"), ""))
-        return section
+        for shown, y_label, caption in (
+            ({"loss": "training loss", "eval_loss": "validation loss"}, "loss", "Loss by step."),
+            ({f"eval_{kind}_f1": f"validation {kind}-F1" for kind in ("micro", "macro")}, "F1", "Validation scores by step."),
+        ):
+            series = {}
+            for key, name in shown.items():
+                points = [(int(entry["step"]), float(entry[key])) for entry in log or [] if key in entry]
+                if points:
+                    series[name] = tuple(zip(*points))
+            if series:
+                section.figures.append((lines(None, series, "step", y_label), caption))
+        return section if section.figures else None
 
     def _with_bars(self, section, names, values):
         if self.draws and names:
@@ -294,6 +341,12 @@ class _Builder:
 
             section.figures.append((bars(names, values), ""))
         return section
+
+
+def _at(threshold, micro, macro):
+    """Micro- and macro-F1 at the grid's last threshold up to this one."""
+    curves = [(curve["f1"], np.searchsorted(curve["threshold"], threshold + 1e-9) - 1) for curve in (micro, macro)]
+    return [_percent(values[place]) for values, place in curves]
 
 
 def _percent(value):
