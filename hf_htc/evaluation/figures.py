@@ -178,13 +178,13 @@ def icicle(hierarchy, values, caption="F1"):
     shown = next((d for d in range(int(depths.max()) + 1, 1, -1) if (depths < d).sum() <= _MOST_NODES), 1)
     total = max(end for _, end, _ in spans)
     with drawing(10.0, 0.8 + 0.75 * shown) as made:
-        axes, colours = made.axes, colormaps["RdYlGn"]
+        axes, colours = made.axes, colormaps["RdYlBu"]
         boxes, faces = [], []
         for node, (start, end, depth) in enumerate(spans):
             if depth >= shown:
                 continue
             boxes.append(Rectangle((start / total, shown - 1 - depth), (end - start) / total, 1))
-            faces.append("#e4e4e4" if np.isnan(values[node]) else colours(0.08 + 0.84 * values[node]))
+            faces.append("#e4e4e4" if np.isnan(values[node]) else colours(0.1 + 0.76 * values[node]))
             room = int((end - start) / total * 110)
             if room >= 3:
                 name = shortened(hierarchy.texts[node], room)
@@ -196,7 +196,7 @@ def icicle(hierarchy, values, caption="F1"):
         axes.set_xticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_title(f"red: {caption} 0, green: {caption} 1, grey: none", fontsize=8, loc="left", color=GREY)
+        axes.set_title(f"{caption}: red 0, yellow 0.5, blue 1, grey none", fontsize=8, loc="left", color=GREY)
     return made.svg
 
 
@@ -228,13 +228,13 @@ def scatter(points, groups, marks=()):
 
     Args:
         points (`np.ndarray` of shape `(S, 2)`), groups (`list[str]`): One a point; the ten largest groups get colours.
-        marks (`list[tuple]`, *optional*): `(name, group, (x, y))` of diamonds, in the colour of their group; a name may be empty.
+        marks (`list[tuple]`, *optional*): `(name, group, (x, y))` of diamonds, in the colour of their group; those with a name
+            are larger, and the name stands there where the group has a colour.
 
     Returns:
         `str`: SVG.
     """
     from matplotlib import colormaps
-    from matplotlib.patheffects import withStroke
 
     points, groups = np.asarray(points), np.asarray(groups)
     names, counts = np.unique(groups, return_counts=True)
@@ -246,20 +246,23 @@ def scatter(points, groups, marks=()):
             label = f"{len(names) - len(largest)} more"
             made.axes.scatter(*points[rest].T, s=6, color="#d0d0d0")
         for name, colour in colours.items():
-            made.axes.scatter(*points[groups == name].T, s=6, color=colour, label=shortened(name, 24))
+            made.axes.scatter(*points[groups == name].T, s=6, color=colour, label=shortened(name, 32))
         if rest.any():  # the last line of the legend
             made.axes.scatter([], [], s=6, color="#d0d0d0", label=label)
-        for name, group, (x, y) in marks:
-            colour = colours.get(group, "#d0d0d0")
-            made.axes.scatter(
-                [x], [y], s=34 if name else 16, marker="D", color=colour, edgecolor="black", linewidth=0.6, zorder=3
-            )
-            if name:
-                text = made.axes.annotate(shortened(name, 24), (x, y), (0, 6), textcoords="offset points", zorder=4)
-                text.set(fontsize=7, weight="bold", ha="center", path_effects=[withStroke(linewidth=2, foreground="white")])
+        for named in (False, True):  # those with names on top
+            found = [mark for mark in marks if bool(mark[0]) == named]
+            if found:
+                faces = [colours.get(group, "#d0d0d0") for _, group, _ in found]
+                x, y = zip(*(place for *_, place in found))
+                size = 34 if named else 16
+                made.axes.scatter(x, y, s=size, marker="D", color=faces, edgecolor="black", linewidth=0.6, zorder=3)
+        for name, group, place in marks:
+            if name and group in colours:
+                text = made.axes.annotate(shortened(name, 24), place, (0, 6), textcoords="offset points", zorder=4)
+                text.set(fontsize=7, weight="bold", ha="center")
+                text.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6})
         made.axes.legend(frameon=False, fontsize=7, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
-        made.axes.set_xticks([])
-        made.axes.set_yticks([])
+        made.axes.set_axis_off()
     return made.svg
 
 

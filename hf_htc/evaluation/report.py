@@ -140,15 +140,25 @@ class _Builder:
             f"micro-F1: {_percent(scores['p_micro_f1'])}. Exact match: {_percent(scores['exact_match'])}; predicted labels with "
             f"all their ancestors: {_percent(scores['consistency'])}."
         )
+        macro = intervals.get("macro_f1")
+        if macro is not None and not macro[0] <= scores["macro_f1"] <= macro[1]:
+            text += (
+                " The interval of macro-F1 lies beside the score: documents drawn anew miss labels of few documents, which then "
+                "count as 0."
+            )
         return Section("Overall", text, [(head, rows)])
 
     def levels(self):
         sizes = self.hierarchy.statistics()["labels_per_level"]
         levels = [level for level in range(1, self.hierarchy.num_levels + 1) if f"level_{level}_micro_f1" in self.scores]
         values = {kind: [self.scores[f"level_{level}_{kind}_f1"] for level in levels] for kind in ("micro", "macro")}
-        rows = [[level, sizes[level - 1], *map(_percent, pair)] for level, *pair in zip(levels, values["micro"], values["macro"])]
+        rows = [
+            [level, f"{sizes[level - 1]:,}", *map(_percent, pair)]
+            for level, *pair in zip(levels, values["micro"], values["macro"])
+        ]
         names = [f"level {level}" for level in levels]
-        return self._with_bars(Section("By level", "", [(["level", "labels", "micro-F1", "macro-F1"], rows)]), names, values)
+        section = Section("By level", "", [(["level", "labels", "micro-F1", "macro-F1"], rows)])
+        return self._with_bars(section, names, values, "F1 by level.")
 
     def branches(self):
         members = branches(self.scorer.taxonomy)
@@ -160,7 +170,7 @@ class _Builder:
         rows = [
             [
                 name,
-                len(members[name]),
+                f"{len(members[name]):,}",
                 f"{support[name]:,}",
                 _percent(found[f"{name}_micro_f1"]),
                 _percent(found[f"{name}_macro_f1"]),
@@ -178,7 +188,7 @@ class _Builder:
             groups = {name: labels for name, labels in frequency_groups(self.label_counts, bounds).items() if len(labels)}
             found = group_scores(self.scorer, groups)
             rows = [
-                [name, len(labels), *(_percent(found[f"{name}_{kind}_f1"]) for kind in ("micro", "macro"))]
+                [name, f"{len(labels):,}", *(_percent(found[f"{name}_{kind}_f1"]) for kind in ("micro", "macro"))]
                 for name, labels in groups.items()
             ]
             tables.append((["training documents", "labels", "micro-F1", "macro-F1"], rows))
@@ -186,7 +196,7 @@ class _Builder:
                 names = list(groups)
                 values = {kind: [found[f"{name}_{kind}_f1"] for name in names] for kind in values}
         text = "Below, the split of EURLEX57K: frequent more than 50 training documents, few 1 to 50, zero none."
-        return self._with_bars(Section("By training documents", text, tables), names, values)
+        return self._with_bars(Section("By training documents", text, tables), names, values, "F1 by training documents.")
 
     def taxonomy(self):
         leaves = leaf_labels(self.scorer.taxonomy)
@@ -243,10 +253,19 @@ class _Builder:
         rows = []
         for row, value in self.details.worst():
             record = self.records[row]
-            labels = "; ".join(self.name(label) for label in gold[row])
-            rows.append([record["id"], _percent(value), labels, "; ".join(record["labels"]), _snippet(texts[row])])
+            predicted = [self.hierarchy.id(name) for name in record["labels"]]
+            shown = [_some(list(map(self.name, self._specific(labels)))) for labels in (gold[row], predicted)]
+            rows.append([record["id"], _percent(value), *shown, _snippet(texts[row])])
         head = ["document", "F1", "gold", "predicted", "text"]
-        return Section("Worst documents", "", [(head, rows)]) if rows else None
+        text = "Labels without those that the closure adds to them." if self.details.closure == "up" else ""
+        return Section("Worst documents", text, [(head, rows)]) if rows else None
+
+    def _specific(self, labels):
+        """With closed labels those that have none below them; the others follow."""
+        if self.details.closure != "up":
+            return labels
+        above = {node for label in labels for node in self.hierarchy.ancestors(label)}
+        return [label for label in labels if label not in above]
 
     # ------------------------------------------------------------------ scores as probabilities
 
@@ -301,7 +320,7 @@ class _Builder:
 
             for place, level in enumerate(shown["levels"].tolist()):
                 svg = reliability(*(shown[key][place] for key in ("mean_score", "mean_truth", "pairs")))
-                section.figures.append((svg, f"Level {level}."))
+                section.figures.append((svg, f"Scores of level {level} against the share of labels that hold."))
         return section
 
     def embeddings(self, found):
@@ -335,11 +354,11 @@ class _Builder:
                 section.figures.append((lines(None, series, "step", y_label), caption))
         return section if section.figures else None
 
-    def _with_bars(self, section, names, values):
+    def _with_bars(self, section, names, values, caption):
         if self.draws and names:
             from hf_htc.evaluation.figures import bars
 
-            section.figures.append((bars(names, values), ""))
+            section.figures.append((bars(names, values), caption))
         return section
 
 
@@ -351,6 +370,11 @@ def _at(threshold, micro, macro):
 
 def _percent(value):
     return f"{100 * value:.2f}"
+
+
+def _some(names, most=10):
+    left_out = f"; and {len(names) - most:,} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + left_out
 
 
 def _snippet(text, most=160):
