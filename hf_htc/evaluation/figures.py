@@ -156,7 +156,7 @@ def reliability(mean_score, mean_truth, pairs):
     return made.svg
 
 
-def icicle(hierarchy, values, caption="F1"):
+def icicle(hierarchy, values, caption="F1", tops=None):
     """
     The taxonomy from the top down, every node as wide as its leaves, coloured by a value in [0, 1]; grey where there is none.
 
@@ -164,6 +164,7 @@ def icicle(hierarchy, values, caption="F1"):
         hierarchy ([`LabelHierarchy`]): Of a DAG every node stands below its first parent.
         values (`np.ndarray` of shape `(M,)` or `(N,)`): nan is grey, and so are nodes beyond `N`.
         caption (`str`, *optional*, defaults to `"F1"`): Of the colours.
+        tops (`list[int]`, *optional*): First-level nodes, which are drawn in this order with all below them; by default all.
 
     Returns:
         `str`: SVG.
@@ -172,22 +173,22 @@ def icicle(hierarchy, values, caption="F1"):
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    spans = node_spans(hierarchy)
+    spans = node_spans(hierarchy, tops)
     values = np.concatenate([np.asarray(values, float), np.full(hierarchy.num_nodes - len(values), np.nan)])
-    depths = np.array([depth for _, _, depth in spans])
+    depths = np.array([depth for _, _, depth in spans.values()])
     shown = next((d for d in range(int(depths.max()) + 1, 1, -1) if (depths < d).sum() <= _MOST_NODES), 1)
-    total = max(end for _, end, _ in spans)
+    total = max(end for _, end, _ in spans.values())
     with drawing(10.0, 0.8 + 0.75 * shown) as made:
         axes, colours = made.axes, colormaps["RdYlBu"]
         boxes, faces = [], []
-        for node, (start, end, depth) in enumerate(spans):
+        for node, (start, end, depth) in spans.items():
             if depth >= shown:
                 continue
             boxes.append(Rectangle((start / total, shown - 1 - depth), (end - start) / total, 1))
             faces.append("#e4e4e4" if np.isnan(values[node]) else colours(0.1 + 0.76 * values[node]))
             room = int((end - start) / total * 110)
-            if room >= 3:
-                name = shortened(hierarchy.texts[node], room)
+            name = shortened(hierarchy.texts[node], room)
+            if room >= 6 or (room and name == hierarchy.texts[node]):  # of less no more than a letter or two would be left
                 axes.text((start + end) / 2 / total, shown - 0.5 - depth, name, ha="center", va="center", fontsize=7)
         axes.add_collection(PatchCollection(boxes, facecolor=faces, edgecolor="white", linewidth=0.5))
         axes.set_xlim(0, 1)
@@ -200,14 +201,15 @@ def icicle(hierarchy, values, caption="F1"):
     return made.svg
 
 
-def node_spans(hierarchy):
-    """`list[tuple]`: of every node the leaves `[start, end)` that it stands over, and its depth from 0, each node below its first
-    parent."""
+def node_spans(hierarchy, tops=None):
+    """`dict[int, tuple]`: of every node (below `tops`) the leaves `[start, end)` that it stands over, and its depth from 0, each
+    node below its first parent."""
     children = [[] for _ in range(hierarchy.num_nodes)]
-    tops = []
     for node, parents in enumerate(hierarchy.parents):
-        (children[parents[0]] if parents else tops).append(node)
-    spans, count = [None] * hierarchy.num_nodes, 0
+        if parents:
+            children[parents[0]].append(node)
+    tops = hierarchy.top_nodes if tops is None else tops
+    spans, count = {}, 0
     stack = [(node, 0, False) for node in reversed(tops)]
     while stack:
         node, depth, is_done = stack.pop()

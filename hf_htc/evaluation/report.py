@@ -10,6 +10,10 @@ import numpy as np
 from hf_htc.metrics.hierarchical_f1 import branches, frequency_groups, group_scores, leaf_labels
 
 
+# Leaves of a hierarchy that one picture shows side by side.
+_MOST_LEAVES = 400
+
+
 @dataclass
 class Section:
     """
@@ -206,10 +210,26 @@ class _Builder:
         if self.draws:
             from hf_htc.evaluation.figures import icicle
 
+            tops, caption = self._largest_branches(), "Every node is as wide as its leaves, coloured by its F1."
+            if len(tops) < len(self.hierarchy.top_nodes):
+                caption += f" The {len(tops)} of {len(self.hierarchy.top_nodes):,} branches with most gold labels."
             occurs = self.per_label["support"] + self.per_label["predicted"] > 0
             values = np.where(occurs, self.per_label["f1"], np.nan)
-            section.figures.append((icicle(self.hierarchy, values), "Every node is as wide as its leaves, coloured by its F1."))
+            section.figures.append((icicle(self.hierarchy, values, tops=tops), caption))
         return section
+
+    def _largest_branches(self):
+        """First-level nodes: all, or as many of those with most gold labels as a page can show the leaves of."""
+        from hf_htc.evaluation.figures import node_spans
+
+        tops, spans = self.hierarchy.top_nodes, node_spans(self.hierarchy)
+        if len(self.hierarchy.leaves) <= _MOST_LEAVES:
+            return tops
+        support = np.append(self.per_label["support"], np.zeros(self.hierarchy.num_nodes - self.hierarchy.num_labels))
+        gold = {top: support[nodes].sum() for top, nodes in zip(tops, self.hierarchy.root_branches())}
+        order = sorted(tops, key=lambda top: -gold[top])
+        leaves = np.cumsum([spans[top][1] - spans[top][0] for top in order])
+        return order[: max(1, int((leaves <= _MOST_LEAVES).sum()))]
 
     # ------------------------------------------------------------------ errors
 
