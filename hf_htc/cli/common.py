@@ -156,13 +156,13 @@ def load_checkpoint(name_or_path, coherence=None):
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
 
     hf_htc.register()
-    if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
-        raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
     if os.path.isfile(name_or_path):
         raise ValueError(
             f"{str(name_or_path)!r} is a file, not a checkpoint folder. Two files of predictions are scored by `hf-htc compare`."
         )
-    if os.path.isfile(os.path.join(name_or_path, "model.onnx")) and not list(Path(name_or_path).glob("*.safetensors*")):
+    if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
+        raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
+    if all(os.path.isfile(os.path.join(name_or_path, file)) for file in ("model.onnx", "export.json")):
         raise ValueError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
     if coherence not in (None, "decoder", "none"):
         raise ValueError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")

@@ -140,7 +140,7 @@ def test_refused(tokenizer, monkeypatch):
 class TestCommand:
     @pytest.fixture
     def work(self, tokenizer, tmp_path):
-        hierarchy = LabelHierarchy.from_paths(["sport/<b>tennis</b>", "politics/tax"])
+        hierarchy = LabelHierarchy.from_paths(["sport/<b>tennis", "politics/tax"])
         for name, method in (("model", "himatch"), ("flat", "flat")):
             make_model(method, hierarchy).save_pretrained(tmp_path / name)
             tokenizer.save_pretrained(tmp_path / name)
@@ -177,7 +177,7 @@ class TestCommand:
         error = fails(work / "predictions.jsonl", *data, *output, "--embeddings")
         assert "is a file, not a checkpoint folder" in error and "hf-htc compare" in error
         (work / "onnx").mkdir()
-        for file in ("model.onnx", "config.json"):
+        for file in ("model.onnx", "export.json", "config.json"):
             (work / "onnx" / file).write_text((work / "flat" / "config.json").read_text())
         assert "is an ONNX export, which only predicts" in fails(work / "onnx", *data, *output, "--embeddings")
 
