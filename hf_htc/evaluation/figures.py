@@ -186,7 +186,7 @@ def icicle(hierarchy, values, caption="F1", tops=None):
                 continue
             boxes.append(Rectangle((start / total, shown - 1 - depth), (end - start) / total, 1))
             faces.append("#e4e4e4" if np.isnan(values[node]) else colours(0.1 + 0.76 * values[node]))
-            room = int((end - start) / total * 110)
+            room = int((end - start) / total * 140)
             name = shortened(hierarchy.texts[node], room)
             if room >= 6 or (room and name == hierarchy.texts[node]):  # of less no more than a letter or two would be left
                 axes.text((start + end) / 2 / total, shown - 0.5 - depth, name, ha="center", va="center", fontsize=7)
@@ -263,7 +263,7 @@ def scatter(points, groups, marks=()):
                 text = made.axes.annotate(shortened(name, 24), place, (0, 6), textcoords="offset points", zorder=4)
                 text.set(fontsize=7, weight="bold", ha="center")
                 text.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6})
-        made.axes.legend(frameon=False, fontsize=7, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+        made.axes.legend(frameon=False, fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
         made.axes.set_axis_off()
     return made.svg
 

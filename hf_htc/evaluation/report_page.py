@@ -46,6 +46,7 @@ code { background: #f2f4f7; padding: 0.05rem 0.3rem; border-radius: 3px; font-si
   main { padding: 1rem; }
   table { font-size: 0.82rem; }
   th, td { padding-right: 0.6rem; }
+  th.number { white-space: normal; }
   td, td.long { min-width: 5rem; }
   .stacked thead { display: none; }
   .stacked tr, .stacked td { display: block; text-align: left; }
