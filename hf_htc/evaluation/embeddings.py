@@ -42,7 +42,7 @@ class EmbeddingMap:
         documents = f"{shown} documents" if shown == all_of_them else f"{shown} of {all_of_them} documents, drawn at random"
         if self.labels:
             what = f"Texts (dots: {documents}) and labels (diamonds: {len(self.labels):,}) in the method's joint space"
-            more = "Names stand at the first-level labels of the largest groups."
+            more = "Large diamonds are first-level labels, named where there is room."
         else:
             what = f"Texts ({documents}) as the classifier gets them"
             more = "The method has no label vectors in the same space."

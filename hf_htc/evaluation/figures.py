@@ -231,7 +231,7 @@ def scatter(points, groups, marks=()):
     Args:
         points (`np.ndarray` of shape `(S, 2)`), groups (`list[str]`): One a point; the ten largest groups get colours.
         marks (`list[tuple]`, *optional*): `(name, group, (x, y))` of diamonds, in the colour of their group; those with a name
-            are larger, and the name stands there where the group has a colour.
+            are larger, and the name stands there where the group has a colour and the name room.
 
     Returns:
         `str`: SVG.
@@ -258,14 +258,26 @@ def scatter(points, groups, marks=()):
                 x, y = zip(*(place for *_, place in found))
                 size = 34 if named else 16
                 made.axes.scatter(x, y, s=size, marker="D", color=faces, edgecolor="black", linewidth=0.6, zorder=3)
-        for name, group, place in marks:
-            if name and group in colours:
-                text = made.axes.annotate(shortened(name, 24), place, (0, 6), textcoords="offset points", zorder=4)
-                text.set(fontsize=7, weight="bold", ha="center")
-                text.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6})
         made.axes.legend(frameon=False, fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
         made.axes.set_axis_off()
+        made.figure.tight_layout()  # before the names, which must know how far marks lie apart
+        _place_names(made.axes, [(name, place) for name, group, place in marks if name and group in colours])
     return made.svg
+
+
+def _place_names(axes, marks):
+    """Names above their places, `(name, (x, y))`, as far as they do not cover one before."""
+    per_point, boxes = axes.figure.dpi / 72, []
+    for name, place in marks:
+        name = shortened(name, 24)
+        x, y = axes.transData.transform(place) / per_point
+        half, low, high = 2.4 * len(name), y + 5, y + 15  # bold letters of 7 points are less than 5 wide
+        if any(abs(x - other) < half + width and low < top and bottom < high for other, width, bottom, top in boxes):
+            continue
+        boxes.append((x, half, low, high))
+        text = axes.annotate(name, place, (0, 6), textcoords="offset points", zorder=4)
+        text.set(fontsize=7, weight="bold", ha="center")
+        text.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6})
 
 
 def shortened(text, most):

@@ -34,6 +34,9 @@ def test_bars_lines_and_dots():
     svg = figures.scatter(generator.normal(size=(60, 2)), groups, marks)
     assert "a label" in texts(svg) and "2 more" in texts(svg) and "without a colour" not in texts(svg)
     assert sum(name.startswith("group") for name in texts(svg)) == 10
+    crowded = [(f"label {i}", f"group {i}", (0.0, 0.001 * i)) for i in range(4)]
+    shown = texts(figures.scatter(generator.normal(size=(60, 2)), groups, [*crowded, ("apart", "group 5", (1.0, 1.0))]))
+    assert {"label 0", "apart"} <= shown and not {"label 1", "label 2", "label 3"} & shown
     assert "more" not in "".join(texts(figures.scatter(generator.normal(size=(60, 2)), groups[:10] * 6)))
 
 
