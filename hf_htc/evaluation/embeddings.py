@@ -123,18 +123,21 @@ def text_vectors(model, tokenizer, texts, batch_size=64):
         seen["text"] = inputs[0]
         seen["mask"] = inputs[1] if len(inputs) > 1 else None
 
-    handle = classifier.register_forward_pre_hook(note)
+    handle, was_training = classifier.register_forward_pre_hook(note), model.training
+    model.eval()
     try:
         for rows, _ in model.iter_logits(texts, tokenizer, batch_size):
             vectors = _one_a_document(**seen) if joint is None else torch.nn.functional.normalize(joint(seen["text"]), dim=-1)
             vectors = vectors.float().cpu().numpy()
             result = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32) if result is None else result
             result[rows] = vectors
+        of_nodes = None if joint is None else classifier.matching.label_semantics()
     finally:
         handle.remove()
-    if joint is None:
-        return result, None
-    return result, torch.nn.functional.normalize(classifier.matching.label_semantics(), dim=-1).float().cpu().numpy()
+        model.train(was_training)
+    if of_nodes is not None:
+        of_nodes = torch.nn.functional.normalize(of_nodes, dim=-1).float().cpu().numpy()
+    return result, of_nodes
 
 
 def _one_a_document(text, mask):

@@ -73,7 +73,11 @@ def test_the_same_semantics_as_the_matching_loss(tokenizer):
         assert np.allclose(found, torch.nn.functional.normalize(expected, dim=-1), atol=1e-5)
 
 
-def test_himatch_without_matching_has_texts_only(tokenizer):
+def test_himatch_in_training_and_without_matching(tokenizer):
+    model = make_model("himatch", make_tree(), joint_dropout=0.5)
+    before = text_vectors(model, tokenizer, TEXTS)
+    after = text_vectors(model.train(), tokenizer, TEXTS)
+    assert all(np.array_equal(*pair) for pair in zip(before, after)) and model.training  # no dropout, and back to training
     model = make_model("himatch", make_tree(), lambda_joint=0.0, lambda_match=0.0)
     assert text_vectors(model, tokenizer, TEXTS)[1] is None
 
