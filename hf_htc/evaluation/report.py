@@ -266,7 +266,7 @@ class _Builder:
             ]
             for label in worst
         ]
-        head = ["label", "training documents", "support", "missed", "wrongly predicted", "F1"]
+        head = ["label", "training documents", "support", "missed", "wrong", "F1"]
         return Section("Labels with most errors", "", [(head, rows)])
 
     def documents(self, texts, gold):
@@ -319,7 +319,8 @@ class _Builder:
                 "micro-F1": (curve["threshold"], curve["f1"]),
                 "macro-F1": (macro["threshold"], macro["f1"]),
                 "micro recall": (curve["threshold"], curve["recall"]),
-                "micro precision": (curve["threshold"], curve["precision"]),
+                # Without any hit it says nothing; the curve has 1 where nothing is predicted.
+                "micro precision": (curve["threshold"], np.where(curve["recall"] > 0, curve["precision"], np.nan)),
             }
             svg = lines(None, series, "threshold", "score", (0, 1.02), mark)
             section.figures.append((svg, "Scores over the threshold."))
