@@ -15,7 +15,7 @@ import compare
 from make_tables import percent, table
 
 import hf_htc
-from hf_htc.evaluation.plots import plot_lines
+from hf_htc.evaluation.figures import lines
 
 
 SHARES = [1 / 32, 2 / 32, 3 / 32, 4 / 32, 12 / 32, 20 / 32, 24 / 32, 28 / 32, 1]
@@ -44,7 +44,7 @@ def main(arguments=None):
     head = [options.metric, *(f"{number:,}" for number in numbers)]
     print(table(head, [[method, *map(percent, row)] for method, row in curves.items()]))
     if options.plot:
-        plot_lines(options.plot, numbers, curves, "training documents", options.metric)
+        lines(numbers, curves, "training documents", options.metric, path=options.plot)
 
 
 def label(number):

@@ -17,7 +17,7 @@ from significance import read_predictions, runs_by_method
 
 import hf_htc
 from hf_htc.data import label_csr
-from hf_htc.evaluation.plots import plot_lines
+from hf_htc.evaluation.figures import lines
 from hf_htc.models.label_sets import contains, row_ids
 
 
@@ -53,8 +53,8 @@ def main(arguments=None):
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         base = scores[options.baseline]
-        lines = {name: (100 * (row - base)).tolist() for name, row in scores.items()}
-        plot_lines(options.plot, names, lines, "labels by training documents", f"macro-F1 minus that of {options.baseline}")
+        gains = {name: (100 * (row - base)).tolist() for name, row in scores.items()}
+        lines(names, gains, "labels by training documents", f"macro-F1 minus that of {options.baseline}", path=options.plot)
 
 
 def label_parts(counts, number):

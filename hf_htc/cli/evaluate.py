@@ -27,6 +27,10 @@ class EvaluateArguments:
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
     batch_size: int = field(default=64, metadata={"help": "Documents a step."})
+    embeddings: bool = field(
+        default=False,
+        metadata={"help": "Adds a map of the texts (and of HiMatch's labels) by t-SNE to the page; needs scikit-learn."},
+    )
 
 
 def run(arguments):
@@ -38,13 +42,18 @@ def run(arguments):
     set_up_logging()
     from hf_htc.cli.train import write_results
     from hf_htc.data import as_split
+    from hf_htc.evaluation.embeddings import check_embeddings, embedding_map
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
 
+    if options.embeddings and options.output_dir is None:
+        raise ValueError("`--embeddings` adds to the report; give `--output_dir` for it.")
     model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
     own = model.config.get_hierarchy()
     dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)
     check_same_labels(own, hierarchy)
     rows = as_split(dataset, options.split)
+    if options.embeddings:
+        check_embeddings(len(rows))
     result = evaluate_model(
         model,
         tokenizer,
@@ -61,16 +70,18 @@ def run(arguments):
     if options.output_dir is not None:
         folder = Path(options.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        gold = rows["labels"]
+        texts, gold = list(rows["text"]), rows["labels"]
+        found = embedding_map(model, tokenizer, texts, gold, batch_size=options.batch_size) if options.embeddings else None
         write_results(
             {options.split: result},
             folder,
             model,
             f"{name} on {data.name()}",
-            texts=list(rows["text"]),
+            texts=texts,
             gold=gold,
             log=_training_log(options.checkpoint),
             intervals=_intervals(result, gold, own),
+            embeddings=found,
         )
         (folder / f"scores_{options.split}.json").write_text(json.dumps(result.scores, indent=2) + "\n", encoding="utf-8")
         print(f"Report, scores and predictions are in {folder}.")
@@ -91,9 +102,13 @@ def _intervals(result, gold, hierarchy):
 
 
 def _training_log(checkpoint):
-    """The log that training left beside the weights, or `None`."""
-    for name in ("trainer_state.json", "run.json"):
-        file = Path(checkpoint) / name
+    """
+    The log of the run that a checkpoint folder comes from, or `None`. A step's folder has it beside its weights, whichever loop
+    wrote it; a final one in its manifest or, made without ours, in the last step's folder below it.
+    """
+    steps = [folder for folder in Path(checkpoint).glob("checkpoint-*") if folder.name.rsplit("-", 1)[-1].isdigit()]
+    steps.sort(key=lambda folder: int(folder.name.rsplit("-", 1)[-1]))
+    for file in (Path(checkpoint) / "run.json", *(folder / "trainer_state.json" for folder in [Path(checkpoint), *steps[::-1]])):
         if file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
             log = content.get("log_history") or content.get("log")

@@ -57,7 +57,7 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     from transformers import set_seed
 
     import hf_htc
-    from hf_htc.cli.train import evaluate_splits, write_results
+    from hf_htc.cli.train import evaluate_splits, losses_and_scores, write_results
     from hf_htc.evaluation.baselines import svm_baseline
     from hf_htc.hub import save
     from hf_htc.training import HTCTrainingArguments, build_trainer
@@ -119,8 +119,9 @@ def quickstart(output_dir, dataset_name, epochs, seed):
         {**seconds, "total": round(time.time() - started, 1)},
     )
     manifest["comparison"] = {name: {key: value for key, value in scores.items() if "f1" in key} for name, scores in rows}
+    manifest["log"] = losses_and_scores(trainer.state.log_history)
     folder = save(model, tokenizer, output_dir, run=manifest, example_text=SENTENCES[0])
-    write_results(results, folder, model, f"HiAGM on {dataset_name}")
+    write_results(results, folder, model, f"HiAGM on {dataset_name}", log=manifest["log"])
     print(f"\nTest scores (closure {closure}):\n" + score_table(rows))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     print("\nReloaded in a new process through AutoModelForSequenceClassification:\n", flush=True)

@@ -127,9 +127,9 @@ def train(data, options, training, command):
         {split: result.scores for split, result in results.items()},
         seconds,
     )
-    manifest["log"] = [entry for entry in log_history if "loss" in entry or "eval_loss" in entry]
+    manifest["log"] = losses_and_scores(log_history)
     folder = save(model, tokenizer, training.output_dir, run=manifest)
-    write_results(results, folder, model, f"{options.method} on {data.name()}")
+    write_results(results, folder, model, f"{options.method} on {data.name()}", log=manifest["log"])
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     return manifest
@@ -166,6 +166,11 @@ def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
         for split in ("validation", "test")
         if split in dataset
     }
+
+
+def losses_and_scores(log_history):
+    """The entries of a training log that a manifest keeps, for the curves of a report."""
+    return [entry for entry in log_history if "loss" in entry or "eval_loss" in entry]
 
 
 def write_results(results, folder, model, title, **more):

@@ -1,6 +1,6 @@
 """What a report shows beside the scores: confused siblings, violations, worst documents, scores against thresholds.
 
-Legend: `B` documents, `N` labels, `S` bins of scores.
+Legend: `B` documents, `N` labels, `S` bins of scores, `R` coarser ones, which are counted by label.
 """
 
 import heapq
@@ -22,15 +22,18 @@ class EvaluationDetails:
             they are compared.
         num_worst (`int`, *optional*, defaults to 15): Documents with the lowest F1 that are kept.
         num_bins (`int`, *optional*, defaults to 1000): `S`, of scores from 0 to 1.
+        num_label_bins (`int`, *optional*, defaults to 100): `R`, for macro-F1.
     """
 
-    def __init__(self, hierarchy, closure="none", num_worst=15, num_bins=1000):
+    def __init__(self, hierarchy, closure="none", num_worst=15, num_bins=1000, num_label_bins=100):
         self.hierarchy, self.closure, self.num_worst, self.num_bins = hierarchy, closure, num_worst, num_bins
         self.confusions = Counter()  # (gold, predicted) siblings
         self.violations = Counter()  # (label, missing ancestor)
         self.num_documents = self.num_violating = 0
         self.positives = np.zeros(num_bins, dtype=np.int64)
         self.pairs = np.zeros(num_bins, dtype=np.int64)
+        self.label_positives = np.zeros((hierarchy.num_labels, num_label_bins), dtype=np.int32)
+        self.label_pairs = np.zeros_like(self.label_positives)
         self.calibration = CalibrationScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
         self._worst = []
         parents = [row or [hierarchy.num_nodes] for row in hierarchy.parents[: hierarchy.num_labels]]  # the root is one
@@ -70,9 +73,13 @@ class EvaluationDetails:
                 heapq.heapreplace(self._worst, entry)
         if scores is not None:
             self.calibration.add_scores(scores, from_keys(gold, len(rows), n))
-            bins = np.minimum((np.asarray(scores) * self.num_bins).astype(np.int64), self.num_bins - 1)
+            bins = _bins(scores, self.num_bins)
             self.pairs += np.bincount(bins.ravel(), minlength=self.num_bins)
             self.positives += np.bincount(bins[gold // n, gold % n], minlength=self.num_bins)
+            shape = self.label_pairs.shape
+            bins = _bins(scores, shape[1]) + np.arange(n) * shape[1]  # (B, N), a number for each label and bin
+            for counts, found in ((self.label_pairs, bins.ravel()), (self.label_positives, bins[gold // n, gold % n])):
+                counts += np.bincount(found, minlength=counts.size).reshape(shape).astype(counts.dtype)
 
     def _count_confusions(self, missed, added):
         """Pairs of a missed and a wrongly predicted label of a document with a common parent."""
@@ -107,3 +114,20 @@ class EvaluationDetails:
         precision, recall = np.where(found > 0, hits / np.maximum(found, 1), 1.0), hits / total
         f1 = 2 * hits / np.maximum(found + total, 1)
         return {"threshold": np.arange(self.num_bins) / self.num_bins, "precision": precision, "recall": recall, "f1": f1}
+
+    def macro_curve(self):
+        """
+        Macro-F1 over all labels as they are scored, without closure, by threshold; a label without a document and without a
+        prediction counts as 0.
+
+        Returns:
+            `dict` of `np.ndarray` of shape `(R,)`: `threshold`, the lower ends of the bins, and `f1`.
+        """
+        hits, found = (np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] for counts in (self.label_positives, self.label_pairs))
+        f1 = 2 * hits / np.maximum(found + hits[:, :1], 1)  # at the threshold 0 every document that has the label is hit
+        return {"threshold": np.arange(f1.shape[1]) / f1.shape[1], "f1": f1.mean(0)}
+
+
+def _bins(scores, number):
+    """Bins of scores in [0, 1], each of which holds its lower end."""
+    return np.minimum((np.asarray(scores) * number).astype(np.int64), number - 1)

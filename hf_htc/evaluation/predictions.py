@@ -31,10 +31,13 @@ class EvaluationResult:
         scorer ([`HierarchicalScorer`]): The counts, for per-label tables.
         records (`list[dict]`): One prediction record a document.
         details ([`EvaluationDetails`], *optional*): What a report shows beside, where it was asked for.
+        threshold (`float` or `list[float]`, *optional*): The score from which labels were predicted, or one a label; `None` for a
+            decoder that compares no score with a threshold.
     """
 
-    def __init__(self, scores, scorer, records, details=None):
+    def __init__(self, scores, scorer, records, details=None, threshold=None):
         self.scores, self.scorer, self.records, self.details = scores, scorer, records, details
+        self.threshold = threshold
 
 
 def evaluate_model(
@@ -92,7 +95,9 @@ def evaluate_model(
     ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
     made_by = _made_by(closure, checkpoint, decoder)
     records = [{"id": i, **record, **made_by} for i, record in zip(ids, records)]
-    return EvaluationResult(scorer.compute(), scorer, records, counted)
+    if threshold is None:
+        threshold = 0.5 if model.config.thresholds is None else model.config.thresholds
+    return EvaluationResult(scorer.compute(), scorer, records, counted, None if decoder == "expected_f" else threshold)
 
 
 def _made_by(closure, checkpoint, decoder):

@@ -10,6 +10,10 @@ import numpy as np
 from hf_htc.metrics.hierarchical_f1 import branches, frequency_groups, group_scores, leaf_labels
 
 
+# Leaves of a hierarchy that one picture shows side by side.
+_MOST_LEAVES = 400
+
+
 @dataclass
 class Section:
     """
@@ -59,7 +63,17 @@ class Report:
 
 
 def build_report(
-    result, hierarchy, title, label_counts=None, texts=None, gold=None, log=None, intervals=None, figures=False, num_worst=15
+    result,
+    hierarchy,
+    title,
+    label_counts=None,
+    texts=None,
+    gold=None,
+    log=None,
+    intervals=None,
+    figures=False,
+    num_worst=15,
+    embeddings=None,
 ):
     """
     The report of an evaluation.
@@ -74,6 +88,7 @@ def build_report(
         intervals (`dict[str, tuple]`, *optional*): 95 % intervals by the key of a score.
         figures (`bool`, *optional*, defaults to `False`): Whether to draw, which needs matplotlib.
         num_worst (`int`, *optional*, defaults to 15): Labels and pairs listed, those with most errors first.
+        embeddings ([`EmbeddingMap`], *optional*): Where texts and labels lie, for the page only.
 
     Returns:
         [`Report`]
@@ -85,7 +100,7 @@ def build_report(
     sections.append(builder.labels())
     if result.details is not None and texts is not None:
         sections.append(builder.documents(texts, gold))
-    sections.append(builder.training(log))
+    sections += [builder.embeddings(embeddings), builder.training(log)]
     lead = f"{result.scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{result.scores['closure']}`."
     return Report(title, lead, [section for section in sections if section is not None])
 
@@ -102,6 +117,7 @@ class _Builder:
     def __init__(self, result, hierarchy, label_counts, figures, num_worst):
         self.scores, self.scorer, self.details = result.scores, result.scorer, result.details
         self.records = result.records
+        self.threshold = None if result.threshold is None else np.atleast_1d(result.threshold).tolist()
         self.hierarchy, self.draws, self.num_worst = hierarchy, figures, num_worst
         self.label_counts = None if label_counts is None else np.asarray(label_counts)
         self.per_label = result.scorer.per_label()
@@ -128,15 +144,25 @@ class _Builder:
             f"micro-F1: {_percent(scores['p_micro_f1'])}. Exact match: {_percent(scores['exact_match'])}; predicted labels with "
             f"all their ancestors: {_percent(scores['consistency'])}."
         )
+        macro = intervals.get("macro_f1")
+        if macro is not None and not macro[0] <= scores["macro_f1"] <= macro[1]:
+            text += (
+                " The interval of macro-F1 lies beside the score: documents drawn anew miss labels of few documents, which then "
+                "count as 0."
+            )
         return Section("Overall", text, [(head, rows)])
 
     def levels(self):
         sizes = self.hierarchy.statistics()["labels_per_level"]
         levels = [level for level in range(1, self.hierarchy.num_levels + 1) if f"level_{level}_micro_f1" in self.scores]
         values = {kind: [self.scores[f"level_{level}_{kind}_f1"] for level in levels] for kind in ("micro", "macro")}
-        rows = [[level, sizes[level - 1], *map(_percent, pair)] for level, *pair in zip(levels, values["micro"], values["macro"])]
+        rows = [
+            [level, f"{sizes[level - 1]:,}", *map(_percent, pair)]
+            for level, *pair in zip(levels, values["micro"], values["macro"])
+        ]
         names = [f"level {level}" for level in levels]
-        return self._with_bars(Section("By level", "", [(["level", "labels", "micro-F1", "macro-F1"], rows)]), names, values)
+        section = Section("By level", "", [(["level", "labels", "micro-F1", "macro-F1"], rows)])
+        return self._with_bars(section, names, values, "F1 by level.")
 
     def branches(self):
         members = branches(self.scorer.taxonomy)
@@ -148,7 +174,7 @@ class _Builder:
         rows = [
             [
                 name,
-                len(members[name]),
+                f"{len(members[name]):,}",
                 f"{support[name]:,}",
                 _percent(found[f"{name}_micro_f1"]),
                 _percent(found[f"{name}_macro_f1"]),
@@ -166,7 +192,7 @@ class _Builder:
             groups = {name: labels for name, labels in frequency_groups(self.label_counts, bounds).items() if len(labels)}
             found = group_scores(self.scorer, groups)
             rows = [
-                [name, len(labels), *(_percent(found[f"{name}_{kind}_f1"]) for kind in ("micro", "macro"))]
+                [name, f"{len(labels):,}", *(_percent(found[f"{name}_{kind}_f1"]) for kind in ("micro", "macro"))]
                 for name, labels in groups.items()
             ]
             tables.append((["training documents", "labels", "micro-F1", "macro-F1"], rows))
@@ -174,7 +200,7 @@ class _Builder:
                 names = list(groups)
                 values = {kind: [found[f"{name}_{kind}_f1"] for name in names] for kind in values}
         text = "Below, the split of EURLEX57K: frequent more than 50 training documents, few 1 to 50, zero none."
-        return self._with_bars(Section("By training documents", text, tables), names, values)
+        return self._with_bars(Section("By training documents", text, tables), names, values, "F1 by training documents.")
 
     def taxonomy(self):
         leaves = leaf_labels(self.scorer.taxonomy)
@@ -184,10 +210,26 @@ class _Builder:
         if self.draws:
             from hf_htc.evaluation.figures import icicle
 
+            tops, caption = self._largest_branches(), "Every node is as wide as its leaves, coloured by its F1."
+            if len(tops) < len(self.hierarchy.top_nodes):
+                caption += f" The {len(tops)} of {len(self.hierarchy.top_nodes):,} branches with most gold labels."
             occurs = self.per_label["support"] + self.per_label["predicted"] > 0
             values = np.where(occurs, self.per_label["f1"], np.nan)
-            section.figures.append((icicle(self.hierarchy, values), "Every node is as wide as its leaves, coloured by its F1."))
+            section.figures.append((icicle(self.hierarchy, values, tops=tops), caption))
         return section
+
+    def _largest_branches(self):
+        """First-level nodes: all, or as many of those with most gold labels as a page can show the leaves of."""
+        from hf_htc.evaluation.figures import node_spans
+
+        tops, spans = self.hierarchy.top_nodes, node_spans(self.hierarchy)
+        if len(self.hierarchy.leaves) <= _MOST_LEAVES:
+            return tops
+        support = np.append(self.per_label["support"], np.zeros(self.hierarchy.num_nodes - self.hierarchy.num_labels))
+        gold = {top: support[nodes].sum() for top, nodes in zip(tops, self.hierarchy.root_branches())}
+        order = sorted(tops, key=lambda top: -gold[top])
+        leaves = np.cumsum([spans[top][1] - spans[top][0] for top in order])
+        return order[: max(1, int((leaves <= _MOST_LEAVES).sum()))]
 
     # ------------------------------------------------------------------ errors
 
@@ -224,34 +266,64 @@ class _Builder:
             ]
             for label in worst
         ]
-        head = ["label", "training documents", "support", "missed", "wrongly predicted", "F1"]
+        head = ["label", "training documents", "support", "missed", "wrong", "F1"]
         return Section("Labels with most errors", "", [(head, rows)])
 
     def documents(self, texts, gold):
         rows = []
         for row, value in self.details.worst():
             record = self.records[row]
-            labels = "; ".join(self.name(label) for label in gold[row])
-            rows.append([record["id"], _percent(value), labels, "; ".join(record["labels"]), _snippet(texts[row])])
+            predicted = [self.hierarchy.id(name) for name in record["labels"]]
+            shown = [_some(list(map(self.name, self._specific(labels)))) for labels in (gold[row], predicted)]
+            rows.append([record["id"], _percent(value), *shown, _snippet(texts[row])])
         head = ["document", "F1", "gold", "predicted", "text"]
-        return Section("Worst documents", "", [(head, rows)]) if rows else None
+        text = "Labels without those that the closure adds to them." if self.details.closure == "up" else ""
+        return Section("Worst documents", text, [(head, rows)]) if rows else None
+
+    def _specific(self, labels):
+        """With closed labels those that have none below them; the others follow."""
+        if self.details.closure != "up":
+            return labels
+        above = {node for label in labels for node in self.hierarchy.ancestors(label)}
+        return [label for label in labels if label not in above]
 
     # ------------------------------------------------------------------ scores as probabilities
 
     def thresholds(self):
-        curve = self.details.threshold_curve()
-        best, half = int(np.argmax(curve["f1"])), int(np.searchsorted(curve["threshold"], 0.5))
+        curve, macro, used = self.details.threshold_curve(), self.details.macro_curve(), self.threshold
+        rows = [
+            [f"the best for {name}", f"{at:.3f}", *_at(at, curve, macro)]
+            for name, at in (
+                ("micro-F1", curve["threshold"][np.argmax(curve["f1"])]),
+                ("macro-F1", macro["threshold"][np.argmax(macro["f1"])]),
+            )
+        ]
         text = (
-            f"Micro-F1 of the scores as they are, without closure: {_percent(curve['f1'][half])} at 0.5, "
-            f"{_percent(curve['f1'][best])} at {curve['threshold'][best]:.3f}, the best on these very documents. Tune on "
-            "validation data: `hf-htc calibrate`."
+            "Scores as they are, without closure: what one threshold for all labels gives. The best ones are those of these very "
+            "documents; tune on validation data: `hf-htc calibrate`."
         )
-        section = Section("Thresholds", text)
+        mark = None
+        if used is None:
+            text += " These predictions were made without a threshold."
+        elif min(used) < max(used):
+            text += f" In use are thresholds of single labels or levels, from {min(used):.3f} to {max(used):.3f}."
+            mark = (min(used), max(used), "in use")
+        else:
+            rows.insert(0, ["in use", f"{used[0]:.3f}", *_at(used[0], curve, macro)])
+            mark = (used[0], used[0], f"in use: {used[0]:.3g}")
+        section = Section("Thresholds", text, [(["threshold", "value", "micro-F1", "macro-F1"], rows)])
         if self.draws:
             from hf_htc.evaluation.figures import lines
 
-            series = {key: curve[key].tolist() for key in ("precision", "recall", "f1")}
-            section.figures.append((lines(curve["threshold"].tolist(), series, "threshold", "micro"), ""))
+            series = {
+                "micro-F1": (curve["threshold"], curve["f1"]),
+                "macro-F1": (macro["threshold"], macro["f1"]),
+                "micro recall": (curve["threshold"], curve["recall"]),
+                # Without any hit it says nothing; the curve has 1 where nothing is predicted.
+                "micro precision": (curve["threshold"], np.where(curve["recall"] > 0, curve["precision"], np.nan)),
+            }
+            svg = lines(None, series, "threshold", "score", (0, 1.02), mark)
+            section.figures.append((svg, "Scores over the threshold."))
         return section
 
     def calibration(self):
@@ -269,35 +341,61 @@ class _Builder:
 
             for place, level in enumerate(shown["levels"].tolist()):
                 svg = reliability(*(shown[key][place] for key in ("mean_score", "mean_truth", "pairs")))
-                section.figures.append((svg, f"Level {level}."))
+                section.figures.append((svg, f"Scores of level {level} against the share of labels that hold."))
         return section
 
+    def embeddings(self, found):
+        if found is None or not self.draws:
+            return None
+        from hf_htc.evaluation.figures import scatter
+
+        marks = [
+            (group if not self.hierarchy.parents[node] else "", group, point)
+            for node, group, point in zip(found.labels, found.label_groups, found.label_points.tolist())
+        ]
+        svg = scatter(found.text_points, found.text_groups, marks)
+        return Section("Embeddings", figures=[(svg, found.caption())])
+
     def training(self, log):
-        losses = [entry for entry in log or [] if "loss" in entry]
-        scores = [entry for entry in log or [] if "eval_micro_f1" in entry]
-        if not (self.draws and losses):
+        if not self.draws:
             return None
         from hf_htc.evaluation.figures import lines
 
         section = Section("Training")
-        series = {"training loss": ([e["step"] for e in losses], [float(e["loss"]) for e in losses])}
-        section.figures.append((lines(None, series, "step", "loss"), ""))
-        if scores:
-            steps = [entry["step"] for entry in scores]
-            series = {f"validation {kind}-F1": (steps, [e[f"eval_{kind}_f1"] for e in scores]) for kind in ("micro", "macro")}
-            section.figures.append((lines(None, series, "step", "F1"), ""))
-        return section
+        for shown, y_label, caption in (
+            ({"loss": "training loss", "eval_loss": "validation loss"}, "loss", "Loss by step."),
+            ({f"eval_{kind}_f1": f"validation {kind}-F1" for kind in ("micro", "macro")}, "F1", "Validation scores by step."),
+        ):
+            series = {}
+            for key, name in shown.items():
+                points = [(int(entry["step"]), float(entry[key])) for entry in log or [] if key in entry]
+                if points:
+                    series[name] = tuple(zip(*points))
+            if series:
+                section.figures.append((lines(None, series, "step", y_label), caption))
+        return section if section.figures else None
 
-    def _with_bars(self, section, names, values):
+    def _with_bars(self, section, names, values, caption):
         if self.draws and names:
             from hf_htc.evaluation.figures import bars
 
-            section.figures.append((bars(names, values), ""))
+            section.figures.append((bars(names, values), caption))
         return section
+
+
+def _at(threshold, micro, macro):
+    """Micro- and macro-F1 at the grid's last threshold up to this one."""
+    curves = [(curve["f1"], np.searchsorted(curve["threshold"], threshold + 1e-9) - 1) for curve in (micro, macro)]
+    return [_percent(values[place]) for values, place in curves]
 
 
 def _percent(value):
     return f"{100 * value:.2f}"
+
+
+def _some(names, most=10):
+    left_out = f"; and {len(names) - most:,} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + left_out
 
 
 def _snippet(text, most=160):

@@ -2,7 +2,7 @@
 
 import torch
 
-from hf_htc.evaluation.plots import axes_for
+from hf_htc.evaluation.figures import drawing
 from hf_htc.models.prediction import check_texts, encode_texts
 from hf_htc.models.unit_losses import BIAS_FUNCTIONS
 from hf_htc.models.units import Units
@@ -103,7 +103,7 @@ def unit_text(views, most=8):
 
 def plot_units(views, path):
     """Draws every score of every unit, gold ones apart, with the thresholds and HBM's biased bounds."""
-    with axes_for(path, 1.5 + 1.2 * len(views), 4.5) as axes:
+    with drawing(1.5 + 1.2 * len(views), 4.5, path) as made:
         for place, view in enumerate(views):
             for is_gold, colour in ((False, "0.35"), (True, "tab:green")):
                 for is_left_out, marker in ((False, "o"), (True, "x")):
@@ -112,9 +112,9 @@ def plot_units(views, path):
                         for entry in view["entries"]
                         if entry.get("is_gold", False) == is_gold and entry.get("is_left_out", False) == is_left_out
                     ]
-                    axes.scatter([place] * len(scores), scores, c=colour, marker=marker, s=18, zorder=2 + is_gold)
+                    made.axes.scatter([place] * len(scores), scores, c=colour, marker=marker, s=18, zorder=2 + is_gold)
             for key, colour in (("threshold", "tab:blue"), ("positive_bound", "tab:green"), ("negative_bound", "tab:red")):
                 if key in view:
-                    axes.hlines(view[key], place - 0.4, place + 0.4, color=colour)
-        axes.set_xticks(range(len(views)), [view["name"] for view in views], rotation=30, ha="right")
-        axes.set_ylabel("score")
+                    made.axes.hlines(view[key], place - 0.4, place + 0.4, color=colour)
+        made.axes.set_xticks(range(len(views)), [view["name"] for view in views], rotation=30, ha="right")
+        made.axes.set_ylabel("score")

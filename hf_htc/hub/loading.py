@@ -22,12 +22,19 @@ def load_checkpoint(name_or_path, coherence=None):
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     import hf_htc
+    from hf_htc.hub.onnx_classifier import FLOAT_FILE, REPORT_FILE
     from hf_htc.models.configuration_htc import HTCConfig
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
 
     hf_htc.register()
+    if os.path.isfile(name_or_path):
+        raise ValueError(
+            f"{str(name_or_path)!r} is a file, not a checkpoint folder. Two files of predictions are scored by `hf-htc compare`."
+        )
     if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
         raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
+    if all((Path(name_or_path) / file).is_file() for file in (FLOAT_FILE, REPORT_FILE)):
+        raise ValueError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
     if coherence not in (None, "decoder", "none"):
         raise ValueError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
     with naming("checkpoint", name_or_path):

@@ -70,10 +70,18 @@ class MatchingClassifier(TextPropagation):
         nodes = self.propagate(text)
         losses = {}
         if targets is not None and self.matching is not None:
-            features = nodes.flatten(1) if self.node_weights is None else (nodes * self.node_weights).sum(1)
             matching = self.matching
-            losses = matching.losses(matching.text_semantics(features), matching.label_semantics(), targets)
+            losses = matching.losses(self._semantics_of(nodes), matching.label_semantics(), targets)
         return self.classify(nodes), losses
+
+    def _semantics_of(self, nodes):
+        """`Phi_t (B, J)` of node states `(B, M, D)`."""
+        features = nodes.flatten(1) if self.node_weights is None else (nodes * self.node_weights).sum(1)
+        return self.matching.text_semantics(features)
+
+    def text_semantics(self, text):
+        """`Phi_t (B, J)` of text vectors `(B, H)`, which matching compares with the labels'; nothing else needs it to predict."""
+        return self._semantics_of(self.propagate(text))
 
 
 class DotProductClassifier(HTCModule):
@@ -105,6 +113,10 @@ class DotProductClassifier(HTCModule):
         self.out_bias.fill_(torch.logit(share))
         self.matching.set_label_statistics(statistics)
 
+    def text_semantics(self, text):
+        """`Phi_t (B, J)` of text vectors `(B, H)`."""
+        return self.matching.text_semantics(text)
+
     def score(self, text, labels):
         """Logits `(B, K)` of text semantics `(B, J)` and label semantics `(K, J)`, in float32: in half precision the best of
         thousands of labels would have the same score."""
@@ -115,7 +127,7 @@ class DotProductClassifier(HTCModule):
 
     def forward(self, text, targets=None):
         """As [`MatchingClassifier`]'s."""
-        text, labels = self.matching.text_semantics(text), self.matching.label_semantics()
+        text, labels = self.text_semantics(text), self.matching.label_semantics()
         losses = {} if targets is None else self.matching.losses(text, labels, targets)
         return self.score(text, labels[: self.num_labels]), losses
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 from tiny_models import HIERARCHIES, make_hierarchy
 
 from hf_htc.evaluation.details import EvaluationDetails
@@ -71,4 +71,9 @@ def test_threshold_curve(hierarchy):
         expected = precision_recall_fscore_support(hot, scores >= place / 20, average="micro", zero_division=1)
         found = [curve[key][place] for key in ("precision", "recall", "f1")]
         assert found == pytest.approx(expected[:3]) and curve["threshold"][place] == place / 20
+    macro = details.macro_curve()
+    assert len(macro["f1"]) == 100
+    for place in (0, 13, 50, 99):
+        expected = f1_score(hot, scores >= place / 100, average="macro", zero_division=0)
+        assert macro["f1"][place] == pytest.approx(expected) and macro["threshold"][place] == place / 100
     assert details.worst() == []
