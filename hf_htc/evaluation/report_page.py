@@ -8,6 +8,8 @@ from markupsafe import Markup, escape
 
 # Drawings wider than this, in points, are not made as narrow as a phone; they scroll.
 _LARGE = 560
+# Characters of the longest cells of a row, from which a phone shows a row's cells one below the other.
+_WIDE = 140
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -33,6 +35,8 @@ th, td { padding: 0.3rem 0.9rem 0.3rem 0; text-align: left; vertical-align: top;
 th { color: var(--soft); font-weight: 600; }
 td { overflow-wrap: break-word; min-width: 6rem; }
 td.long { overflow-wrap: anywhere; min-width: 11rem; }
+.stacked { width: 100%; }
+.stacked td.long:last-child { width: 48%; }
 td.number, th.number { text-align: right; white-space: nowrap; min-width: 0; }
 figure { display: inline-block; margin: 0.6rem 1.2rem 0.6rem 0; max-width: 100%; overflow-x: auto; vertical-align: top; }
 figure svg { display: block; max-width: 100%; height: auto; }
@@ -49,7 +53,7 @@ code { background: #f2f4f7; padding: 0.05rem 0.3rem; border-radius: 3px; font-si
   th.number { white-space: normal; }
   td, td.long { min-width: 5rem; }
   .stacked thead { display: none; }
-  .stacked tr, .stacked td { display: block; text-align: left; }
+  .stacked tr, .stacked td, .stacked td.long:last-child { display: block; width: auto; text-align: left; }
   .stacked tr { padding: 0.5rem 0; border-bottom: 1px solid var(--line); }
   .stacked td { padding: 0; border: 0; }
   .stacked td::before { content: attr(data-head) ": "; color: var(--soft); }
@@ -106,7 +110,7 @@ def render(report):
         code=_code,
         numbers=_numbers,
         kind=_kind,
-        wide=lambda rows: sum(any(_is_long(cell) for cell in column) for column in zip(*rows)) > 2,
+        wide=lambda rows: sum(max(len(str(cell)) for cell in column) for column in zip(*rows)) > _WIDE,
         breaks=lambda cell: Markup("/<wbr>").join(escape(part) for part in str(cell).split("/")),
         size=lambda svg: Markup(' class="large"') if _width(svg) > _LARGE else "",
         drawing=lambda svg, alternative: Markup(_unique(svg, next(number), alternative)),

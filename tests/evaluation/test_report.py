@@ -13,7 +13,8 @@ from hf_htc import LabelHierarchy
 from hf_htc.cli.main import main
 from hf_htc.evaluation import figures
 from hf_htc.evaluation.predictions import evaluate_model
-from hf_htc.evaluation.report import _some, build_report
+from hf_htc.evaluation.report import Report, Section, _some, build_report
+from hf_htc.evaluation.report_page import render
 
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
@@ -256,3 +257,11 @@ def test_evaluate_writes_the_report(tokenizer, tmp_path, capsys):
     low, high = (float(part) / 100 for part in micro[4].split(" to "))
     assert low <= scores["micro_f1"] + 1e-4 and scores["micro_f1"] - 1e-4 <= high and low < high
     assert "Training" in page.text and np.isfinite(low)
+
+
+def test_rows_with_long_texts_are_stacked_on_a_phone():
+    short = Section("Short", tables=[(["label", "F1"], [["a" * 60, "1.00"], ["b", "0.50"]])])
+    long = Section("Long", tables=[(["document", "text"], [["1", "word " * 30], ["2", "word"]])])
+    page = render(Report("Title", "Lead", [short, long]))
+    assert page.count('<table class="stacked">') == 1 and page.count("<table>") == 1
+    assert 'data-head="text"' in page.split('<table class="stacked">')[1] and 'data-head="F1"' not in page
