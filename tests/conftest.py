@@ -18,10 +18,17 @@ import shutil
 import pytest
 import torch
 from tiny_models import make_dag, make_tokenizer, make_tree
+from transformers import set_seed
 
 
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 torch.set_num_threads(1)  # the models are tiny: a second thread only waits
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Whatever a test draws is the same in every run, and whichever tests ran before."""
+    set_seed(0)
 
 
 @pytest.fixture

@@ -63,7 +63,8 @@ def versions():
 
 @functools.cache
 def source_commit():
-    """The commit of a source checkout of hf_htc, with `-dirty` when files differ; `None` for an installed package.
+    """The commit of a source checkout of hf_htc, with `-dirty` when files differ, results of benchmarks apart; `None` for an
+    installed package.
 
     Asked once a process: a long run calls it when it begins, so that a commit made meanwhile is not taken for its own."""
     root = Path(__file__).resolve().parents[2]
@@ -72,7 +73,11 @@ def source_commit():
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results", ":!benchmarks/README.md"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
