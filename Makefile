@@ -18,7 +18,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# Speed, memory and size of every method, about a quarter of an hour on two cores; writes the table of benchmarks/README.md.
+# Speed, memory and size of every method, about half an hour on two cores; writes the table of benchmarks/README.md.
 bench: $(VENV)/.base
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/make_tables.py
