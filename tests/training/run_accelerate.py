@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from training_data import make_dataset, without_dropout
+from training_data import leave_group, make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
@@ -131,6 +131,6 @@ if __name__ == "__main__":
     seen["stopping"] = stop_and_resume(folder, tokenizer, output, processes)
     index = PartialState().process_index
     file.with_suffix(f".{index}.json").write_text(json.dumps(seen))
-    PartialState().wait_for_everyone()
+    leave_group()
     if index == 0:
         shutil.rmtree(output, ignore_errors=True)

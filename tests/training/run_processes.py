@@ -5,7 +5,7 @@ import os
 import sys
 
 import torch
-from training_data import make_dataset, without_dropout
+from training_data import leave_group, make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
@@ -55,3 +55,4 @@ if __name__ == "__main__":
     if is_first:
         with open(output, "w") as stream:
             json.dump(results, stream)
+    leave_group()

@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from tiny_models import make_batch
-from training_data import make_dataset, without_dropout
+from training_data import leave_group, make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
@@ -93,3 +93,4 @@ if __name__ == "__main__":
         run_loop(root, tokenizer)
     for name in names:
         run_trainer(root / name, tokenizer)
+    leave_group()
