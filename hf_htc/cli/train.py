@@ -64,6 +64,7 @@ def train(data, options, training, command):
     from hf_htc.hub import save
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import check_launch
+    from hf_htc.training.launch import leave_group
     from hf_htc.training.manifest import run_manifest, source_commit
 
     check_launch()  # before the data is read
@@ -103,6 +104,14 @@ def train(data, options, training, command):
     seconds = {"load": round(loaded_seconds, 1), "train": round(time.time() - started, 1)}
     if interrupted:
         raise KeyboardInterrupt
+    settings = {
+        "text_encoder": Path(options.text_encoder).name,
+        **_changed(options),
+        **data.settings(),
+        **method_options,
+        **_changed(training, skip=("output_dir", "logging_dir", "run_name")),
+    }
+    leave_group()  # what follows is the first process's alone, and makes no training arguments, which would wait for the others
     if not is_main_process:
         return None
 
@@ -115,13 +124,7 @@ def train(data, options, training, command):
         data.name(),
         dataset,
         loaded.hierarchy,
-        {
-            "text_encoder": Path(options.text_encoder).name,
-            **_changed(options),
-            **data.settings(),
-            **method_options,
-            **_changed(training, skip=("output_dir", "logging_dir", "run_name")),
-        },
+        settings,
         training.seed,
         public_name(options.text_encoder) or None,
         {split: result.scores for split, result in results.items()},

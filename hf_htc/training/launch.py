@@ -55,6 +55,18 @@ def check_launch(num_processes=None):
         )
 
 
+def leave_group():
+    """
+    Takes the process group down when all processes have come here; nothing where there is none. A process that ends while the
+    group is up can abort on its way out, in a thread of the group, though all its work is done.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def _running_together():
     from accelerate import PartialState
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from training_data import leave_group, make_dataset, without_dropout
+from training_data import make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
 from hf_htc.data import HTCDataCollator
 from hf_htc.training import HTCTrainingArguments, train_with_accelerate
+from hf_htc.training.launch import leave_group
 from hf_htc.training.loop_checkpoints import last_checkpoint
 
 

@@ -20,9 +20,15 @@ def check():
     try:
         launch.check_launch()
     except ValueError as error:
-        print(f"REFUSED {error}", flush=True)
+        say(f"REFUSED {error}")
     else:
-        print(f"ALLOWED {processes}", flush=True)
+        say(f"ALLOWED {processes}")
+
+
+def say(line):
+    """In one piece: `print` writes the end of the line apart, and the other process's line can come between."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

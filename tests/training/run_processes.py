@@ -5,12 +5,13 @@ import os
 import sys
 
 import torch
-from training_data import leave_group, make_dataset, without_dropout
+from training_data import make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
 from hf_htc.data import HTCDataCollator
 from hf_htc.training import HTCTrainingArguments, build_trainer
+from hf_htc.training.launch import leave_group
 
 
 class Recording(HTCDataCollator):

@@ -10,11 +10,12 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from tiny_models import make_batch
-from training_data import leave_group, make_dataset, without_dropout
+from training_data import make_dataset, without_dropout
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_htc  # noqa: F401, registers the methods
 from hf_htc.training import HTCTrainingArguments, build_trainer, train_with_accelerate
+from hf_htc.training.launch import leave_group
 
 
 # What `accelerate launch --config_file examples/accelerate/fsdp2.yaml` sets.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from accelerate import PartialState
+from torch import distributed
 
-from hf_htc.training.launch import check_launch, launch_arguments
+from hf_htc.training.launch import check_launch, launch_arguments, leave_group
 
 
 SCRIPT = str(Path(__file__).parent / "run_launch_check.py")
@@ -109,3 +110,10 @@ def test_copies_are_told_from_processes_that_train_together(monkeypatch):
     check_launch()  # before anything is set up, the launcher is believed
     monkeypatch.setenv("WORLD_SIZE", "many")
     check_launch()
+
+
+def test_the_process_group_is_left():
+    leave_group()  # there is none
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    leave_group()
+    assert not distributed.is_initialized()

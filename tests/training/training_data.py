@@ -3,7 +3,6 @@
 import torch
 from datasets import Dataset
 from tiny_models import WORDS, make_label_sets, make_tree
-from torch import distributed
 
 
 def make_dataset(num_documents=48, seed=0, hierarchy=None):
@@ -29,13 +28,3 @@ def without_dropout(model):
         if hasattr(module, "running_mean"):
             module.eval().train = lambda mode=True, module=module: module
     return model
-
-
-def leave_group():
-    """
-    Takes the process group down when all processes have come here. A process that ends while the group is up can abort on its way
-    out, in a thread of the group, though all its work is done.
-    """
-    if distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
