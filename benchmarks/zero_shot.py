@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, set_seed
 import hf_htc
 from hf_htc.cli.common import set_up_logging
 from hf_htc.data import label_csr
+from hf_htc.metrics.hierarchical_f1 import RankingScorer
 from hf_htc.training import HTCTrainingArguments, build_trainer
 from hf_htc.training.manifest import run_manifest, source_commit
 
@@ -152,10 +153,7 @@ def evaluate(model, tokenizer, dataset, groups, options):
 
 class RankingScores:
     """
-    Recall@5 and nDCG@5 over batches.
-
-    `recall = right labels among the best 5 / right labels`, `ndcg = sum over right ones at rank k of 1 / log2(k + 1)`, divided by
-    its largest possible value.
+    Recall@5 and nDCG@5 of groups of labels over batches, as [`RankingScorer`] counts them, and what a random order would give.
 
     Args:
         groups (`dict[str, np.ndarray]`): Label ids of each group.
@@ -163,58 +161,41 @@ class RankingScores:
     """
 
     def __init__(self, groups, num_labels):
-        self.groups, self.num_labels = groups, num_labels
-        self.sums = {group: np.zeros(6) for group in groups}
-        self.documents = dict.fromkeys(groups, 0)
+        self.groups = groups
+        flat = [[]] * num_labels
+        self.within = {group: RankingScorer(flat, ks=TOP, labels=labels) for group, labels in groups.items()}
+        self.among_all = {group: RankingScorer(flat, ks=TOP) for group in groups}
+        self.sizes = {group: [] for group in groups}
 
     def add(self, logits, gold):
         """Scores `(B, N)` and the label ids of the documents."""
-        hot = np.zeros((len(gold), self.num_labels), dtype=bool)
-        for row, labels in enumerate(gold):
-            hot[row, labels] = True
         for group, labels in self.groups.items():
-            kept = hot[:, labels].any(axis=1)
-            mine = np.zeros_like(hot[kept])
-            mine[:, labels] = hot[kept][:, labels]
-            parts = [self._ranked(logits[kept][:, labels], mine[:, labels]), self._ranked(logits[kept], mine)]
-            parts.append(self._chance(len(labels), mine.sum(1)))
-            self.sums[group] += np.concatenate([np.stack(part).sum(axis=1) for part in parts])
-            self.documents[group] += int(kept.sum())
-
-    @staticmethod
-    def _ranked(scores, right):
-        """Recall and nDCG of each row."""
-        top = min(TOP, scores.shape[1])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-        hits = np.take_along_axis(right, best, axis=1)
-        counts = right.sum(axis=1)
-        return hits.sum(axis=1) / counts, (hits * _discounts(top)).sum(axis=1) / _ideal(counts)
-
-    @staticmethod
-    def _chance(num_labels, counts):
-        """What a random order of the labels gives on average."""
-        top = min(TOP, num_labels)
-        recall = np.full(len(counts), top / num_labels)
-        return recall, counts / num_labels * _discounts(top).sum() / _ideal(counts)
+            right = [np.intersect1d(row, labels) for row in gold]
+            self.within[group].add_scores(logits, gold)
+            self.among_all[group].add_scores(logits, right)
+            self.sizes[group] += [len(row) for row in right if len(row)]
 
     def compute(self):
         """`dict` of group to `documents` and, as far as there are any, the means: `recall`, `ndcg` (within the group),
         `recall_among_all`, `ndcg_among_all`, `recall_by_chance`, `ndcg_by_chance` (within the group)."""
-        names = ("recall", "ndcg", "recall_among_all", "ndcg_among_all", "recall_by_chance", "ndcg_by_chance")
         result = {}
-        for group, documents in self.documents.items():
-            means = zip(names, (self.sums[group] / documents).tolist()) if documents else ()
-            result[group] = {"documents": documents, **{name: round(value, 4) for name, value in means}}
+        for group, sizes in self.sizes.items():
+            means = {}
+            if sizes:
+                for ending, scorers in (("", self.within), ("_among_all", self.among_all)):
+                    scores = scorers[group].compute()
+                    means.update({f"{name}{ending}": scores[f"{name}_at_{TOP}"] for name in ("recall", "ndcg")})
+                means.update(zip(("recall_by_chance", "ndcg_by_chance"), by_chance(len(self.groups[group]), np.array(sizes))))
+            result[group] = {"documents": len(sizes), **{name: round(float(value), 4) for name, value in means.items()}}
         return result
 
 
-def _discounts(top):
-    return 1 / np.log2(np.arange(2, top + 2))
-
-
-def _ideal(counts):
-    """The largest sum of discounts with so many right labels."""
-    return np.concatenate([[0], np.cumsum(_discounts(TOP))])[np.minimum(counts, TOP)]
+def by_chance(num_labels, sizes):
+    """Mean recall@5 and nDCG@5 of a random order of the labels, for documents with so many right ones."""
+    discounts = 1 / np.log2(np.arange(2, TOP + 2))
+    top = min(TOP, num_labels)
+    ideal = np.cumsum(discounts)[np.minimum(sizes, TOP) - 1]
+    return top / num_labels, (sizes / num_labels * discounts[:top].sum() / ideal).mean()
 
 
 def table(scores):

@@ -3,9 +3,9 @@
 import configparser
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import make_tables
 import pytest
 
 import hf_htc
@@ -65,11 +65,6 @@ def test_every_method_has_a_page_and_a_row_in_the_readme():
 
 
 def test_result_tables_are_those_of_the_result_files():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import make_tables
-    finally:
-        sys.path.pop(0)
     results = make_tables.load()
     for path, content in (
         (ROOT / "README.md", make_tables.summary(results)),

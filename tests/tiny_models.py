@@ -1,5 +1,6 @@
 """Tiny hierarchies, tokenizers, encoders and models, made in memory."""
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, PreTrainedTokenizerFast
@@ -138,6 +139,13 @@ def make_label_sets(hierarchy, num_documents, seed=0):
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(0, hierarchy.num_labels, (num_documents, 2), generator=generator).tolist()
     return hierarchy.close([[i % hierarchy.num_labels, *row] for i, row in enumerate(drawn)])
+
+
+def csr(rows):
+    """Label sets as `(indptr, indices)`."""
+    lengths = [len(row) for row in rows]
+    flat = [label for row in rows for label in row]
+    return np.array([sum(lengths[:k]) for k in range(len(lengths) + 1)]), np.array(flat, dtype=np.int64)
 
 
 def make_batch(num_documents=4, length=9, seed=0, low=5):

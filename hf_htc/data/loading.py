@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +13,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
 
 from hf_htc.models.hierarchy import LabelHierarchy
+from hf_htc.models.whole_files import new_folder
 
 from .labels import arrow_column, build_hierarchy, label_ids, name_sets, to_arrow
 from .problems import ProblemLog
@@ -64,22 +62,13 @@ class HTCDataset(NamedTuple):
         Raises:
             `FileExistsError`: `folder` exists and is not empty.
         """
-        folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        try:
-            (partial / "data").mkdir(parents=True)
+        with new_folder(folder) as partial:
+            (partial / "data").mkdir()
             for split, dataset in self.dataset.items():
                 with quiet_unless_big(dataset.data.nbytes):
                     named(dataset, self.hierarchy).to_parquet(str(partial / "data" / f"{split}.parquet"))
             self._save_taxonomy(partial)
             (partial / "README.md").write_text(self._readme(), encoding="utf-8")
-            if folder.exists():
-                folder.rmdir()
-            os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _save_taxonomy(self, folder):
         plain = {"names", "parents", "num_labels"}

@@ -4,13 +4,14 @@ Legend: `M` nodes, `N` labels, `S` documents.
 """
 
 import io
-import os
 import re
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+
+from hf_htc.models.whole_files import whole_file
 
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#d98032", "#8a8a8a"
@@ -59,23 +60,13 @@ def drawing(width=6.0, height=3.2, path=None):
         yield made
         figure.tight_layout()
         if path is not None:
-            _write(figure, path)
+            with whole_file(path) as partial:
+                figure.savefig(partial, dpi=150)
             return
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     # What stands in front of the element, and the metadata, belong to a file of its own, not into a page.
     made.svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
-
-
-def _write(figure, path):
-    """Beside the target first, so that a file is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=150)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def bars(names, series, y_label="F1", limits=(0, 1)):

@@ -8,7 +8,6 @@ Legend: `B` documents, `N` labels.
 
 import itertools
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from transformers.utils import logging
 from hf_htc.evaluation.details import EvaluationDetails
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.prediction import check_texts
+from hf_htc.models.whole_files import whole_file
 
 
 logger = logging.get_logger(__name__)
@@ -141,12 +141,8 @@ def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_si
 
 def write_records(records, path):
     """Writes JSON lines beside the target first, so that a file is either whole or not there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as stream:
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    os.replace(temporary, path)
 
 
 def predict_file(

@@ -6,10 +6,7 @@ Legend: `B` documents, `T` tokens, `N` labels.
 import copy
 import json
 import logging
-import os
-import shutil
 import warnings
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,6 +17,7 @@ from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxC
 from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.text_encoders import encoder_takes
 from hf_htc.models.version import __version__
+from hf_htc.models.whole_files import new_folder
 
 
 logger = transformers_logging.get_logger(__name__)
@@ -76,23 +74,11 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
         raise ValueError(
             f"`model` is a {type(model).__name__}; what is exported is a model of hf_htc, merged if it is a PEFT model."
         )
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
-    model = copy.deepcopy(model).to("cpu", torch.float32).eval()
-    _limit_length(model, max_length)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with new_folder(folder) as partial:
+        model = copy.deepcopy(model).to("cpu", torch.float32).eval()
+        _limit_length(model, max_length)
         report = _write(model, tokenizer, partial, int8, dataset, split, batch_size)
         (partial / "README.md").write_text(export_card(model, tokenizer, report, partial), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return report
 
 

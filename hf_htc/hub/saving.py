@@ -1,11 +1,12 @@
 """Saving a checkpoint with everything a stranger needs, and pushing it to the Hub."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
+
+from hf_htc.models.whole_files import whole_file
 
 from .adapters import is_peft_model, make_base, write_adapter
 from .card import model_card, write_card
@@ -68,9 +69,8 @@ def _write(model, tokenizer, folder, run, model_id, model_name=None, example_tex
     if base_model is None:
         model.save_pretrained(folder)
     if run is not None:
-        temporary = folder / ".run.json"
-        temporary.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / "run.json")
+        with whole_file(folder / "run.json") as partial:
+            partial.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write_eval_results(run, folder)
     write_card(model_card(under, model_id or folder.name, model_name, run, example_text, base_model), folder)
     return folder

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import yaml
@@ -10,6 +9,7 @@ from huggingface_hub import HfApi
 
 from hf_htc.models.modeling_htc import public_name
 from hf_htc.models.version import __version__
+from hf_htc.models.whole_files import new_folder
 
 from .demo import import_gradio, read_examples
 from .loading import load_classifier
@@ -54,20 +54,13 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
         `FileExistsError`: `folder` is not empty. `ValueError`: an adapter whose base checkpoint is a folder. Else as
         [`launch_demo`].
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
-    gradio, texts = import_gradio(), None if examples is None else read_examples(examples)
-    source = Path(checkpoint) if os.path.isdir(checkpoint) else None
-    if source is not None:
-        check_adapter_base(source)
-    model, _, name = load_classifier(checkpoint)
-    model.decision_boundary(threshold), model.label_decoder(decoder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with new_folder(folder) as partial:
+        gradio, texts = import_gradio(), None if examples is None else read_examples(examples)
+        source = Path(checkpoint) if os.path.isdir(checkpoint) else None
+        if source is not None:
+            check_adapter_base(source)
+        model, _, name = load_classifier(checkpoint)
+        model.decision_boundary(threshold), model.label_decoder(decoder)
         if source is not None:
             copy_files(source, partial / _NAME, ONNX_FILES if (source / REPORT_FILE).is_file() else CHECKPOINT_FILES)
         if texts is not None:
@@ -79,12 +72,7 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
         packages = [f"hf_htc[demo]>={__version__}", *(["onnxruntime"] if (partial / _NAME / REPORT_FILE).is_file() else [])]
         (partial / "requirements.txt").write_text("".join(f"{package}\n" for package in packages), encoding="utf-8")
         (partial / "README.md").write_text(_readme(name, source, title, gradio.__version__), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def push_space(folder, repo_id, private=None, token=None, commit_message=None):

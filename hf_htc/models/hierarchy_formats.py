@@ -2,7 +2,8 @@
 
 import difflib
 import json
-import os
+
+from .whole_files import whole_file
 
 
 def read_edges(path):
@@ -61,10 +62,8 @@ def write_hierarchy(hierarchy, path):
                     ".json instead."
                 )
         text = "".join(f"{parent}\t{child}\n" for parent, child in hierarchy.to_edges())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def parents_from_edges(edges, root):

@@ -1,29 +1,16 @@
 """The scripts of the papers' analyses: their numbers against plain loops, and one whole run of each with a tiny encoder."""
 
 import json
-import sys
-from pathlib import Path
 
+import data_curve
+import hbm_sweep
+import label_frequency
 import numpy as np
 import pytest
 from datasets import Dataset
 from sklearn.metrics import f1_score
-from tiny_models import make_encoder_config, make_label_sets, make_texts, make_tokenizer, make_tree
+from tiny_models import csr, make_encoder_config, make_label_sets, make_texts, make_tokenizer, make_tree
 from transformers import AutoModel
-
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    import data_curve
-    import hbm_sweep
-    import label_frequency
-finally:
-    sys.path.pop(0)
-
-
-def csr(rows):
-    return np.concatenate([[0], np.cumsum([len(row) for row in rows])]), np.concatenate([np.array(row, int) for row in rows])
 
 
 def test_parts_and_their_scores():

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bench
+import bench_case
+import make_tables
 import numpy as np
 import pytest
 import torch
@@ -14,15 +17,7 @@ import torch
 import hf_htc
 
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    import bench
-    import bench_case
-    import make_tables
-finally:
-    sys.path.pop(0)
-
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = {**bench.SCALES["quick"], "device": "cpu", "bf16": False, "limit_s": 60}
 MADE_BY = {"commit": "a" * 40, "versions": {"torch": "2"}}
 

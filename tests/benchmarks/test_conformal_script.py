@@ -1,26 +1,13 @@
 """benchmarks/conformal.py: what it covers on made-up scores, and one whole run with a tiny checkpoint."""
 
 import json
-import sys
-from pathlib import Path
 
+import conformal
+import make_tables
 import numpy as np
 import pytest
 from datasets import Dataset
-from tiny_models import make_dag, make_encoder_config, make_label_sets, make_model, make_texts, make_tokenizer, make_tree
-
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    import conformal
-    import make_tables
-finally:
-    sys.path.pop(0)
-
-
-def csr(rows):
-    return np.concatenate([[0], np.cumsum([len(row) for row in rows])]), np.concatenate([np.array(row, int) for row in rows])
+from tiny_models import csr, make_dag, make_encoder_config, make_label_sets, make_model, make_texts, make_tokenizer, make_tree
 
 
 def test_rows_of_a_csr_pair():

@@ -1,23 +1,15 @@
 """`significance.py` and its table, on results and predictions written by hand."""
 
 import json
-import sys
-from pathlib import Path
 
+import compare
+import make_tables
 import numpy as np
 import pytest
+import significance
 from datasets import Dataset, DatasetDict
 
 from hf_htc import LabelHierarchy
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-try:
-    import compare
-    import make_tables
-    import significance
-finally:
-    sys.path.pop(0)
 
 
 @pytest.fixture

@@ -2,23 +2,14 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zero_shot
 from datasets import Dataset
 from tiny_models import make_dag, make_encoder_config, make_label_sets, make_texts
 from transformers import AutoModel
-
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-try:
-    import zero_shot
-finally:
-    sys.path.pop(0)
 
 
 def scores_of_a_row(scores, right, candidates):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_models import csr
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer, Taxonomy, hierarchical_scores, scorers
 from hf_htc.metrics.hierarchical_f1.label_sets import multi_hot_to_csr, to_csr
@@ -26,11 +27,6 @@ def scored(predictions, references, parents=PARENTS, closure="none", **settings)
     scorer = HierarchicalScorer(parents, closure=closure, **settings)
     scorer.add(predictions, references)
     return scorer
-
-
-def csr(rows):
-    indptr = np.cumsum([0] + [len(row) for row in rows])
-    return indptr, np.array([label for row in rows for label in row], dtype=np.int64)
 
 
 def random_rows(rng, num_documents, num_labels):

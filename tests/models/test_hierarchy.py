@@ -7,6 +7,7 @@ import re
 import networkx
 import numpy as np
 import pytest
+from tiny_models import csr
 
 from hf_htc.models.hierarchy import LabelHierarchy
 
@@ -37,12 +38,6 @@ def draw_sets(draw, num_labels, num_sets=25):
     """Label sets with empty ones and repeated ids among them."""
     sets = [[draw.randrange(num_labels) for _ in range(draw.randint(0, 6))] for _ in range(num_sets)]
     return [[], *sets, [num_labels - 1, num_labels - 1]]
-
-
-def csr(label_sets):
-    lengths = [len(row) for row in label_sets]
-    flat = [i for row in label_sets for i in row]
-    return np.array([sum(lengths[:k]) for k in range(len(lengths) + 1)]), np.array(flat, dtype=np.int64)
 
 
 def rows_of(pair):
