@@ -6,9 +6,10 @@
 
 On a CPU the encoder has MiniLM's shape, texts have 128 tokens; on a GPU BERT-base's shape and 512 tokens (`--bf16`: autocast).
 Weights are random: speed does not depend on them. Every case runs in a fresh process. It first notes its peak memory in one
-inference and one training step, then times the bare encoder, the flat model and the method in turn; ratios are taken within
-each turn, and their median and quartiles are reported. Results go to benchmarks/results/speed/ after every case; a case that
-was finished with the same commit and versions is not measured again, unless files have changed since that commit.
+inference and one training step, then times the bare encoder (which reads as many positions as the method's, prompts among them),
+the flat model and the method in turn; ratios are taken within each turn, and their median and quartiles are reported. Results go
+to benchmarks/results/speed/ after every case; a case that was finished with the same commit and versions is not measured again,
+unless files have changed since that commit.
 """
 
 import argparse

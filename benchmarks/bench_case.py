@@ -184,7 +184,7 @@ def measure(variant, num_labels, settings):
     Returns:
         `dict`: JSON-able. `inference` and `training` hold, for `bare` (inference only), `flat` and `model`, the seconds of a
         turn, and the ratios `to_bare` and `to_flat` within a turn, each as median and quartiles. A flat model is its own
-        reference.
+        reference. The bare encoder reads as many positions as the method's, prompts among them (`positions`).
     """
     import torch
 
@@ -199,10 +199,10 @@ def measure(variant, num_labels, settings):
     batch = make_batch(label_sets, vocab_size, settings)
     text = {key: value for key, value in batch.items() if key != "labels"}
 
-    def forward(model):
+    def forward(model, inputs=text):
         def call():
             with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=settings["bf16"]):
-                model(**text)
+                model(**inputs)
 
         return call
 
@@ -223,8 +223,10 @@ def measure(variant, num_labels, settings):
     torch.manual_seed(0)
     bare = build_text_encoder(model.config.text_config).to(device).eval()
     flat = model if is_flat else build_model(Variant("flat", "flat", {}, variant.text_config), hierarchy, label_sets, settings)
-    model.eval()
-    calls = {"bare": forward(bare), "flat": forward(flat), "model": forward(model)}
+    positions = positions_read(model.eval(), forward(model))
+    as_long = make_batch(label_sets, vocab_size, {**settings, "tokens": positions})
+    del as_long["labels"]
+    calls = {"bare": forward(bare, as_long), "flat": forward(flat), "model": forward(model)}
     if is_flat:
         del calls["flat"]
     inference = in_turn(calls, settings["repetitions"], settings["limit_s"], device)
@@ -241,12 +243,22 @@ def measure(variant, num_labels, settings):
         "nodes": hierarchy.num_nodes,
         "levels": hierarchy.num_levels,
         "text_encoder": model.config.text_config.model_type,
+        "positions": positions,
         "parameters": {"encoder": sum(p.numel() for p in model.parameters()) - classifier, "classifier": classifier},
         "peak_memory_mib": peak,
         "config_seconds": round(config_seconds, 3),
         "inference": inference,
         "training": training,
     }
+
+
+def positions_read(model, call):
+    """How many positions of a text the encoder reads when the model is called."""
+    lengths = []
+    hook = model.model.register_forward_hook(lambda encoder, inputs, output: lengths.append(output[0].shape[1]))
+    call()
+    hook.remove()
+    return lengths[0]
 
 
 def load_libraries(settings):

@@ -16,8 +16,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 # What may cost at most how much, as a ratio: inference with few labels, inference with many, a training step.
 FEW_LABELS, MANY_LABELS = 300, 30000
 FEW_LIMIT, MANY_LIMIT, STEP_LIMIT = 1.05, 1.10, 1.2
-# The methods whose inference with many labels is limited; the others carry states of all nodes.
+# The methods whose inference with many labels is limited; the others carry states of all nodes. Those with prompts have the limit
+# of many labels with few, too.
 LIMITED_WITH_MANY = ("flat", "hitin", "hpt", "ptmt")
+WITH_PROMPTS = ("hpt", "ptmt")
 
 
 def load():
@@ -237,9 +239,8 @@ def speed_section(name, result):
             rows.append([case["name"], labels, *["not measured"] * 3, *["-"] * 5])
             continue
         inference, training, memory = case["inference"], case["training"], case["peak_memory_mib"]
-        few, many = case["labels"] <= FEW_LABELS, case["labels"] >= MANY_LABELS and case["method"] in LIMITED_WITH_MANY
         ratios = [
-            ratio(inference["to_bare"], FEW_LIMIT if few else MANY_LIMIT if many else None),
+            ratio(inference["to_bare"], inference_limit(case["method"], case["labels"])),
             ratio(inference.get("to_flat")),
             ratio(training.get("to_flat"), STEP_LIMIT),
         ]
@@ -272,12 +273,19 @@ def speed_section(name, result):
     if missed:
         parts.append(
             f"(!) misses a limit: inference at most {FEW_LIMIT:.2f} x the bare encoder up to {FEW_LABELS} labels and, for "
-            f"{', '.join(LIMITED_WITH_MANY)}, {MANY_LIMIT:.2f} x at {MANY_LABELS:,} labels; a training step at most "
-            f"{STEP_LIMIT:.1f} x the flat model's.\n"
+            f"{', '.join(LIMITED_WITH_MANY)}, {MANY_LIMIT:.2f} x at {MANY_LABELS:,} labels, for {' and '.join(WITH_PROMPTS)} "
+            f"at every size; a training step at most {STEP_LIMIT:.1f} x the flat model's.\n"
         )
     if reasons:
         parts.append("\n".join(reasons) + "\n")
     return "\n".join([*parts, speed_settings(result)])
+
+
+def inference_limit(method, num_labels):
+    """What a method's inference may cost beside the bare encoder, or None."""
+    if method in WITH_PROMPTS or num_labels >= MANY_LABELS and method in LIMITED_WITH_MANY:
+        return MANY_LIMIT
+    return FEW_LIMIT if num_labels <= FEW_LABELS else None
 
 
 def ratio(value, limit=None):

@@ -65,6 +65,8 @@ def test_a_case(name):
     assert case["parameters"]["encoder"] == sum(p.numel() for p in model.model.parameters())
     assert (case["labels"], case["levels"], case["method"]) == (13, 2, variant.method)
     assert 0 < case["config_seconds"] < 60
+    expected = 8 + {"hpt": 2 * 2, "ptmt": 2 * 4}.get(variant.method, 0)  # prompts and slots of two levels
+    assert case["positions"] == expected
     compared = set() if name == "flat" else {"flat"}
     assert set(case["inference"]["seconds"]) == {"bare", "model"} | compared and case["inference"]["turns"] == 2
     assert set(case["training"]["seconds"]) == {"model"} | compared and case["training"]["turns"] == 3
@@ -264,11 +266,14 @@ def test_the_table_marks_missed_limits():
         make_case("hiagm", 4271, 1.5, 1.5, 1.21),
         make_case("flat", 30000, 1.11),
         make_case("hiagm", 30000, 3.0, 2.9, 1.0),
+        make_case("hpt", 141, 1.10),
+        make_case("ptmt", 4271, 1.11),
     )
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][2:]
     assert rows[0] == ["flat", "141", "1.06 (1.05 to 1.07) (!)", "-", "-", "22.6", "0.1", "182", "1,622", "2.5"]
     assert [["(!)" in cell for cell in row[2:5]] for row in rows] == [
         [True, False, False], [False, False, False], [False, False, True], [True, False, False], [False, False, False],
+        [False, False, False], [True, False, False],
     ]  # fmt: skip
     assert "\n(!) misses a limit: inference at most 1.05 x" in text
     assert "(!)" not in make_table(make_case("flat", 141, 1.05), make_case("hiagm", 141, step=1.2))
