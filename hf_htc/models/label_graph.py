@@ -1,6 +1,6 @@
 """The graph of labels and level prompts of HPT: one vector a level that has seen the labels of the hierarchy.
 
-Legend: `M` nodes of the hierarchy, `L` levels, `E` embedding size, `G` edges of the graph.
+Legend: `M` nodes of the hierarchy, `L` levels, `E` embedding size, `G` edges of the graph, `U` nodes that a layer makes.
 """
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from .losses import at_least_float32
 from .modules import HTCModule
 
 
@@ -19,14 +20,16 @@ def graph_edges(hierarchy, kind):
         kind (`str`): `"released"`: parent to child, level to each of its nodes; `"to_levels"`: the other way; `"both"`.
 
     Returns:
-        `np.ndarray` of shape `(2, G)`, int64: sources and targets. Every node also sends to itself (`G` includes that).
+        `np.ndarray` of shape `(2, G)`, int64: sources and targets, edges to levels last. Every node also sends to itself (`G`
+        includes that).
     """
     levels = hierarchy.num_nodes + hierarchy.levels - 1
     nodes = np.arange(hierarchy.num_nodes)
     down = np.concatenate([hierarchy.edges, np.stack([levels, nodes], 1)]).T
     parts = {"released": [down], "to_levels": [down[::-1]], "both": [down, down[::-1]]}[kind]
     itself = np.arange(hierarchy.num_nodes + hierarchy.num_levels)
-    return np.concatenate([*parts, np.stack([itself, itself])], 1)
+    edges = np.concatenate([*parts, np.stack([itself, itself])], 1)
+    return edges[:, np.argsort(edges[1] >= hierarchy.num_nodes, kind="stable")]
 
 
 class LabelGraph(HTCModule):
@@ -47,9 +50,10 @@ class LabelGraph(HTCModule):
         super().__init__()
         hierarchy = config.get_hierarchy()
         self.num_levels = hierarchy.num_levels
-        number = graph_edges(hierarchy, config.edges).shape[1]
-        self.register_buffer("source", torch.empty(number, dtype=torch.long), persistent=False)
-        self.register_buffer("target", torch.empty(number, dtype=torch.long), persistent=False)
+        targets = graph_edges(hierarchy, config.edges)[1]
+        self.num_to_levels = int((targets >= hierarchy.num_nodes).sum())
+        self.register_buffer("source", torch.empty(len(targets), dtype=torch.long), persistent=False)
+        self.register_buffer("target", torch.empty(len(targets), dtype=torch.long), persistent=False)
         kind = {"attention": GraphAttention, "mean": GraphMean}[config.graph_form]
         self.layers = nn.ModuleList([kind(size, config.graph_dropout) for _ in range(config.num_graph_layers)])
 
@@ -67,14 +71,22 @@ class LabelGraph(HTCModule):
         Returns:
             `torch.Tensor` of shape `(L, E)`.
         """
+        if not self.layers:
+            return levels
         nodes = torch.cat([labels, levels])
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             nodes = layer(nodes, self.source, self.target)
-        return nodes[-self.num_levels :]
+        # Of the last layer only the levels are wanted.
+        return self.layers[-1](nodes, self.source[-self.num_to_levels :], self.target[-self.num_to_levels :], len(labels))
 
 
 class GraphAttention(HTCModule):
-    """A layer of [`LabelGraph`], one attention head, slope 0.2."""
+    """
+    A layer of [`LabelGraph`], one attention head, slope 0.2.
+
+    Called with `nodes (M + L, E)`, the edges' sources and targets `(G,)`, and `first`, it returns the nodes from id `first` on,
+    `(U, E)`; all targets must be among these.
+    """
 
     def __init__(self, size, dropout):
         super().__init__()
@@ -93,14 +105,15 @@ class GraphAttention(HTCModule):
         init.ones_(self.norm.weight)
         init.zeros_(self.norm.bias)
 
-    def forward(self, nodes, source, target):
-        sent = self.dense(nodes)
-        scores = nn.functional.leaky_relu((sent @ self.key)[source] + (sent @ self.query)[target], 0.2)
+    def forward(self, nodes, source, target, first=0):
+        sent, target = self.dense(nodes), target - first
+        nodes = nodes[first:]
+        scores = nn.functional.leaky_relu((sent @ self.key)[source] + (sent[first:] @ self.query)[target], 0.2)
+        scores = at_least_float32(scores)
         top = scores.new_full((len(nodes),), -torch.inf).scatter_reduce(0, target, scores.detach(), "amax")
         weights = torch.exp(scores - top[target])
         total = weights.new_zeros(len(nodes)).index_add(0, target, weights)
-        weights = (weights / total[target]).unsqueeze(1)
-        received = torch.zeros_like(sent).index_add(0, target, sent[source] * weights.to(sent.dtype))
+        received = weighted_sum(sent, source, target, weights / total[target], len(nodes))
         return self.norm(nodes + self.dropout(received + self.bias))
 
 
@@ -115,8 +128,25 @@ class GraphMean(HTCModule):
     def init_weights(self, config):
         init.xavier_uniform_(self.dense.weight)
 
-    def forward(self, nodes, source, target):
-        sent = self.dense(nodes)
-        count = torch.zeros_like(sent[:, 0]).index_add(0, target, torch.ones_like(sent[:, 0])[source])
-        received = torch.zeros_like(sent).index_add(0, target, sent[source]) / count.unsqueeze(1)
+    def forward(self, nodes, source, target, first=0):
+        """As [`GraphAttention`]."""
+        sent, target = self.dense(nodes), target - first
+        nodes = nodes[first:]
+        ones = torch.ones_like(target, dtype=at_least_float32(sent).dtype)
+        count = ones.new_zeros(len(nodes)).index_add(0, target, ones)
+        received = weighted_sum(sent, source, target, ones / count[target], len(nodes))
         return nodes + self.dropout(nn.functional.relu(received))
+
+
+def weighted_sum(sent, source, target, weights, number):
+    """
+    What `number` nodes receive: the sum of `weights (G,) * sent[source]` by target, `(U, E)`. Summed in float32 at least: a level
+    sums over up to all labels, of which half precision would lose most.
+    """
+    dtype, sent = sent.dtype, at_least_float32(sent)
+    with torch.autocast(sent.device.type, enabled=False):
+        if number * len(sent) <= len(source) * sent.shape[1]:  # a matrix of weights is smaller than the messages
+            places = target * len(sent) + source
+            matrix = weights.new_zeros(number * len(sent)).scatter_add(0, places, weights)
+            return (matrix.view(number, len(sent)) @ sent).to(dtype)
+        return torch.zeros_like(sent[:number]).index_add(0, target, sent[source] * weights.unsqueeze(1)).to(dtype)

@@ -93,16 +93,45 @@ def test_graph_as_printed():
     torch.testing.assert_close(found, nodes + torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
 
 
+def make_graph(hierarchy, size=16, **options):
+    config = HPTConfig(hierarchy=hierarchy, text_config=make_encoder_config(), **options)
+    torch.manual_seed(0)
+    graph = LabelGraph(config, size).eval()
+    for module in (graph, *graph.layers):
+        module.init_weights(config)
+    return graph, torch.randn(hierarchy.num_nodes, size), torch.randn(hierarchy.num_levels, size)
+
+
+@pytest.mark.parametrize("size", [2, 64], ids=["by index", "by matrix"])
+@pytest.mark.parametrize("form", ["attention", "mean"])
+def test_only_the_levels_are_made_in_the_last_layer(form, size):
+    hierarchy = make_dag()
+    for edges in ("both", "released"):
+        graph, labels, levels = make_graph(hierarchy, size, graph_form=form, num_graph_layers=2, edges=edges)
+        nodes = torch.cat([labels, levels])
+        for layer in graph.layers:
+            nodes = layer(nodes, graph.source, graph.target)
+        torch.testing.assert_close(graph(labels, levels), nodes[hierarchy.num_nodes :])
+    assert make_graph(hierarchy, num_graph_layers=0)[0](labels, levels) is levels
+
+
+@pytest.mark.parametrize("form", ["attention", "mean"])
+def test_half_precision_sums_over_all_labels_of_a_level(form):
+    graph, labels, levels = make_graph(LabelHierarchy([str(i) for i in range(20000)], [[]] * 20000), graph_form=form)
+    labels = labels + torch.arange(16)  # a mean that a sum which stops early would miss
+    with torch.no_grad():
+        plain = graph(labels, levels)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = graph(labels, levels)
+        half = graph.to(torch.bfloat16)(labels.bfloat16(), levels.bfloat16())
+    for found in (mixed, half):
+        torch.testing.assert_close(found.float(), plain, rtol=0.03, atol=0.03)
+
+
 @pytest.mark.parametrize(("kind", "reaches"), [("both", True), ("to_levels", True), ("released", False)])
 def test_labels_reach_the_prompts_unless_as_released(kind, reaches):
-    hierarchy = make_tree()
-    config = HPTConfig(hierarchy=hierarchy, text_config=make_encoder_config(), edges=kind, num_graph_layers=1)
-    torch.manual_seed(0)
-    graph = LabelGraph(config, 16).eval()
-    graph.init_weights(config)
-    for layer in graph.layers:
-        layer.init_weights(config)
-    labels, levels = torch.randn(hierarchy.num_nodes, 16, requires_grad=True), torch.randn(hierarchy.num_levels, 16)
+    graph, labels, levels = make_graph(make_tree(), edges=kind, num_graph_layers=1)
+    labels.requires_grad_()
     (gradient,) = torch.autograd.grad(graph(labels, levels).square().sum(), labels)
     assert bool((gradient != 0).any(1).all()) is reaches and bool((gradient != 0).any()) is reaches
 
@@ -110,13 +139,8 @@ def test_labels_reach_the_prompts_unless_as_released(kind, reaches):
 def test_two_layers_bring_parents_and_children_to_the_prompts():
     hierarchy = make_tree()
     for layers, expected in ((1, False), (2, True)):
-        config = HPTConfig(hierarchy=hierarchy, text_config=make_encoder_config(), num_graph_layers=layers)
-        torch.manual_seed(0)
-        graph = LabelGraph(config, 16).eval()
-        graph.init_weights(config)
-        for layer in graph.layers:
-            layer.init_weights(config)
-        labels, levels = torch.randn(hierarchy.num_nodes, 16, requires_grad=True), torch.randn(hierarchy.num_levels, 16)
+        graph, labels, levels = make_graph(hierarchy, num_graph_layers=layers)
+        labels.requires_grad_()
         (gradient,) = torch.autograd.grad(graph(labels, levels)[2].square().sum(), labels)
         parent = hierarchy.parents[int(np.flatnonzero(hierarchy.levels == 3)[0])][0]
         assert bool((gradient[parent] != 0).any()) is expected
