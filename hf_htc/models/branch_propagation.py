@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .branch_readout import ROW_LENGTH, DenseReadout
 from .losses import at_least_float32, recursive_regularization
+from .messages import collect
 from .modules import HTCModule
 from .structure_encoders import edge_prior
 from .text_encoders import text_vector_size
@@ -72,18 +73,12 @@ class BranchGCN(HTCModule):
         Returns:
             `torch.Tensor` of shape `(B, C, D)`.
         """
-        up = self._collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
-        down = self._collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
+        up = collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
+        down = collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
         gates = torch.einsum("bcd,cdk->bck", nodes, self.gate_weight.index_select(0, self.branch_index))
         shifts = torch.stack([self.gate_bias_up, self.gate_bias_down, torch.zeros_like(self.gate_bias_up)], dim=1)  # (C, 3)
         gate_up, gate_down, gate_self = torch.sigmoid(gates + shifts).unsqueeze(-1).unbind(2)  # (B, C, 1) each
         return torch.relu(self.dropout(gate_up * up) + self.dropout(gate_down * down) + self.dropout(gate_self * nodes))
-
-    @staticmethod
-    def _collect(nodes, weight, source, target):
-        """`(B, C, D)`: at each target the weighted sum of its sources' states."""
-        messages = nodes.index_select(1, source) * weight.unsqueeze(-1)
-        return torch.zeros_like(nodes).index_add(1, target, messages.to(nodes.dtype))
 
 
 class NodeReadout(HTCModule):

@@ -190,13 +190,14 @@ class _RaggedProducts(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, outer):
         states, table, unit, row = ctx.saved_tensors
-        to_states, to_table = torch.zeros_like(states), torch.zeros_like(table)
+        # In float32 at least: a unit sums over all its candidates, a label over all its documents.
+        to_states, to_table = (torch.zeros_like(at_least_float32(tensor)) for tensor in (states, table))
         size = _part_size(states)
         for (u, r), gradient in zip(_parts(states, unit, row), outer.split(size)):
             gradient = gradient.unsqueeze(1)
-            to_states.index_add_(0, u, (gradient * table[r]).to(states.dtype))
-            to_table.index_add_(0, r, (gradient * states[u]).to(table.dtype))
-        return to_states, to_table, None, None
+            to_states.index_add_(0, u, (gradient * table[r]).to(to_states.dtype))
+            to_table.index_add_(0, r, (gradient * states[u]).to(to_table.dtype))
+        return to_states.to(states.dtype), to_table.to(table.dtype), None, None
 
 
 def _product(left, right):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
+from .messages import add_up, collect, spread
 from .modules import HTCModule
 
 
@@ -124,18 +125,12 @@ class HierarchyGCN(HTCModule):
         Returns:
             `torch.Tensor` of shape `(B, M, D)`.
         """
-        up = self._collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
-        down = self._collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
+        up = collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
+        down = collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
         gates = torch.stack([self.gate_weight_up, self.gate_weight_down, self.gate_weight_self], dim=1)  # (D, 3)
         shifts = torch.stack([self.gate_bias_up, self.gate_bias_down, torch.zeros_like(self.gate_bias_up)], dim=1)  # (M, 3)
         gate_up, gate_down, gate_self = torch.sigmoid(nodes @ gates + shifts).unsqueeze(-1).unbind(2)  # (B, M, 1) each
         return torch.relu(self.dropout(gate_up * up) + self.dropout(gate_down * down) + self.dropout(gate_self * nodes))
-
-    @staticmethod
-    def _collect(nodes, weight, source, target):
-        """`(B, M, D)`: at each target node the weighted sum of its sources' states."""
-        messages = nodes.index_select(1, source) * weight.unsqueeze(-1)
-        return torch.zeros_like(nodes).index_add(1, target, messages.to(nodes.dtype))
 
 
 class _Schedule(HTCModule):
@@ -248,10 +243,10 @@ class TreeLSTMPass(HTCModule):
             gate, kept = gates[level], None
             if len(sources[level]):
                 weight, share = weights[level].unsqueeze(-1), shares[level].unsqueeze(-1)
-                h = torch.cat(hidden, dim=1).index_select(1, sources[level]) * weight
-                c = torch.cat(cells, dim=1).index_select(1, sources[level]) * weight
-                f = torch.sigmoid(forget[level].index_select(1, targets[level]) + self.state_forget(h))
-                gathered = self._at_targets(torch.cat([h * share, f * c * share], dim=-1), targets[level], count)
+                h = spread(torch.cat(hidden, dim=1), sources[level]) * weight
+                c = spread(torch.cat(cells, dim=1), sources[level]) * weight
+                f = torch.sigmoid(spread(forget[level], targets[level]) + self.state_forget(h))
+                gathered = add_up(torch.cat([h * share, f * c * share], dim=-1), targets[level], count)
                 state, kept = gathered.split(self.size, dim=-1)
                 gate = gate + self.state_gates(state)
             else:
@@ -262,12 +257,6 @@ class TreeLSTMPass(HTCModule):
             cells.append(cell)
             hidden.append(torch.sigmoid(o) * torch.tanh(cell))
         return torch.cat(hidden, dim=1).index_select(1, schedule.place)
-
-    @staticmethod
-    def _at_targets(messages, target, count):
-        """`(B, count, ...)`: the messages `(B, E, ...)` summed at their target nodes."""
-        shape = (messages.shape[0], count, messages.shape[2])
-        return torch.zeros(shape, dtype=messages.dtype, device=messages.device).index_add(1, target, messages)
 
 
 class BidirectionalTreeLSTM(nn.Module):

@@ -420,6 +420,16 @@ def test_ragged_products_and_their_gradients(monkeypatch):
     assert len(ragged_products(states, table, unit[:0], row[:0])) == 0
 
 
+def test_gradients_of_a_wide_unit_add_up_in_half_precision(monkeypatch):
+    """A sum of equal numbers in bfloat16 would stop at 256 of them."""
+    monkeypatch.setattr(hierarchy_decoder, "_NUMBERS_AT_ONCE", 3)  # the parts' sums are added up one by one
+    states, table = (torch.ones(number, 3, dtype=torch.bfloat16, requires_grad=True) for number in (2, 3000))
+    products = ragged_products(states, table, torch.zeros(3000, dtype=torch.long), torch.arange(3000))
+    to_states, to_table = torch.autograd.grad(products.sum(), (states, table))
+    assert to_states.dtype == to_table.dtype == torch.bfloat16 and (to_table == 1).all()
+    assert to_states.tolist() == [[pytest.approx(3000, rel=0.01)] * 3, [0] * 3]
+
+
 def test_bias_starts_at_the_log_odds_below_the_parent():
     hierarchy = make_dag()  # "people" is structure-only
     names = ["politics", "tax", "income tax", "minister", "bank", "loan", "weather", "economy"]

@@ -8,8 +8,9 @@ from tiny_models import make_batch, make_dag, make_encoder_config, make_model, m
 
 from hf_htc import HiAGMConfig, LabelHierarchy
 from hf_htc.models.labels import label_statistics
+from hf_htc.models.messages import collect, spread
 from hf_htc.models.modeling_hiagm import LabelAttention
-from hf_htc.models.structure_encoders import BidirectionalTreeLSTM, edge_prior
+from hf_htc.models.structure_encoders import BidirectionalTreeLSTM, HierarchyGCN, edge_prior
 
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
@@ -116,6 +117,52 @@ def test_tree_lstm_starts_at_one_upwards_and_at_the_prior_downwards():
         .up.edge_weight.requires_grad
         is False
     )
+
+
+WIDE = 3000
+
+
+def make_wide():
+    """A node with 3,000 children."""
+    return LabelHierarchy([str(i) for i in range(WIDE + 1)], [[]] + [[0]] * WIDE)
+
+
+def test_half_precision_sums_over_all_children():
+    """bfloat16 has 8 binary digits: a sum of equal numbers in it stops at 256 of them."""
+    parent, children = torch.zeros(WIDE, dtype=torch.long), torch.arange(1, WIDE + 1)
+    nodes = torch.ones(1, WIDE + 1, 2, dtype=torch.bfloat16, requires_grad=True)
+    for weight in (torch.ones(WIDE), torch.ones(WIDE, dtype=torch.bfloat16)):
+        up, down = collect(nodes, weight, children, parent), collect(nodes, weight, parent, children)
+        assert up.dtype == down.dtype == weight.dtype and (down[0, 1:] == 1).all()
+        assert up[0, 0].tolist() == [pytest.approx(WIDE, rel=0.01)] * 2
+        (gradient,) = torch.autograd.grad(down.sum(), nodes)
+        assert gradient[0, 0].tolist() == [pytest.approx(WIDE, rel=0.01)] * 2
+    assert spread(nodes, parent).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", [HierarchyGCN, BidirectionalTreeLSTM])
+@pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "bfloat16"])
+def test_encoders_in_half_precision_beside_float32_with_many_children(kind, autocast):
+    config = make_config(make_wide(), node_dim=4, structure_encoder="gcn" if kind is HierarchyGCN else "tree_lstm")
+    layer = randomised(kind(config), config).float()
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if "weight_up" in name or name == "up.edge_weight":
+                parameter.fill_(1 / WIDE)
+    nodes = torch.rand(1, WIDE + 1, 4).bfloat16().float().requires_grad_()
+    plain = layer(nodes)
+    expected = torch.autograd.grad(plain.sum(), nodes)[0][0, 0]  # of the parent, whose state every child reads
+    if autocast:
+        halves = nodes.detach().bfloat16().requires_grad_()  # as a linear layer before gives them
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(halves)
+    else:
+        halves = nodes.detach().bfloat16().requires_grad_()
+        found = layer.bfloat16()(halves)
+        assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found[0, 0].float(), plain[0, 0], rtol=0.1, atol=0.05)
+    gradient = torch.autograd.grad(found.float().sum(), halves)[0][0, 0].float()
+    torch.testing.assert_close(gradient, expected, rtol=0.1, atol=0.02 * float(expected.abs().max()))
 
 
 def test_the_structure_reaches_as_far_as_it_should():
