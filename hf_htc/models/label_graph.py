@@ -108,8 +108,8 @@ class GraphAttention(HTCModule):
     def forward(self, nodes, source, target, first=0):
         sent, target = self.dense(nodes), target - first
         nodes = nodes[first:]
-        scores = nn.functional.leaky_relu((sent @ self.key)[source] + (sent[first:] @ self.query)[target], 0.2)
-        scores = at_least_float32(scores)
+        keys, queries = (sent @ torch.stack([self.key, self.query], 1)).unbind(1)
+        scores = at_least_float32(nn.functional.leaky_relu(keys[source] + queries[first:][target], 0.2))
         top = scores.new_full((len(nodes),), -torch.inf).scatter_reduce(0, target, scores.detach(), "amax")
         weights = torch.exp(scores - top[target])
         total = weights.new_zeros(len(nodes)).index_add(0, target, weights)
