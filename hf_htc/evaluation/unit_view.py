@@ -101,20 +101,30 @@ def unit_text(views, most=8):
     return "\n".join(lines)
 
 
+_LINES = {
+    "threshold": ("threshold", "tab:blue"),
+    "positive_bound": ("bound of gold labels", "tab:green"),
+    "negative_bound": ("bound of the others", "tab:red"),
+}
+
+
 def plot_units(views, path):
-    """Draws every score of every unit, gold ones apart, with the thresholds and HBM's biased bounds."""
-    with drawing(1.5 + 1.2 * len(views), 4.5, path) as made:
+    """Draws every score of every unit, gold ones apart, with the thresholds and HBM's biased bounds, and says which is which."""
+    with drawing(3.7 + 1.2 * len(views), 4.5, path) as made:
         for place, view in enumerate(views):
-            for is_gold, colour in ((False, "0.35"), (True, "tab:green")):
-                for is_left_out, marker in ((False, "o"), (True, "x")):
-                    scores = [
-                        entry["score"]
-                        for entry in view["entries"]
-                        if entry.get("is_gold", False) == is_gold and entry.get("is_left_out", False) == is_left_out
-                    ]
-                    made.axes.scatter([place] * len(scores), scores, c=colour, marker=marker, s=18, zorder=2 + is_gold)
-            for key, colour in (("threshold", "tab:blue"), ("positive_bound", "tab:green"), ("negative_bound", "tab:red")):
+            points = {}
+            for entry in view["entries"]:
+                points.setdefault((entry.get("is_gold", False), entry.get("is_left_out", False)), []).append(entry["score"])
+            for (is_gold, is_left_out), scores in sorted(points.items()):
+                made.axes.scatter(
+                    [place] * len(scores), scores, s=18, zorder=2 + is_gold, c="tab:green" if is_gold else "0.35",
+                    marker="x" if is_left_out else "o",
+                    label=("gold label" if is_gold else "label") + ", beyond the margin" * is_left_out,
+                )  # fmt: skip
+            for key, (name, colour) in _LINES.items():
                 if key in view:
-                    made.axes.hlines(view[key], place - 0.4, place + 0.4, color=colour)
+                    made.axes.hlines(view[key], place - 0.4, place + 0.4, color=colour, label=name)
         made.axes.set_xticks(range(len(views)), [view["name"] for view in views], rotation=30, ha="right")
         made.axes.set_ylabel("score")
+        handles = dict(reversed(pair) for pair in zip(*made.axes.get_legend_handles_labels()))  # each once
+        made.axes.legend(handles.values(), handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

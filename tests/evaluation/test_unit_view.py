@@ -7,7 +7,7 @@ import pytest
 from tiny_models import make_label_sets, make_model, make_texts, make_tree
 
 from hf_htc.cli.main import main
-from hf_htc.evaluation.unit_view import unit_text, unit_view
+from hf_htc.evaluation.unit_view import plot_units, unit_text, unit_view
 
 
 def shaken(name, hierarchy, **options):
@@ -93,3 +93,19 @@ def test_units_of_parents(tokenizer):
         assert {entry["name"]: entry["is_gold"] for entry in view["entries"]} == expected
     free = unit_view(model, tokenizer, text)
     assert free[0]["name"] == "root" and "is_gold" not in free[0]["entries"][0]
+
+
+def test_the_plot_says_which_is_which(tmp_path):
+    pytest.importorskip("matplotlib")
+
+    def entry(score, **marks):
+        return {"name": "n", "score": score, "is_chosen": score > 0, **marks}
+
+    bounds = {"threshold": 0.1, "positive_bound": 0.4, "negative_bound": -0.2}
+    full = {"name": "root", **bounds, "entries": [entry(1.0, is_gold=True, is_left_out=True), entry(-1.0, is_gold=False)]}
+    plot_units([full, {**full, "name": "sport"}], tmp_path / "units.svg")
+    plot_units([{"name": "root", "threshold": 0.0, "entries": [entry(1.0)]}], tmp_path / "plain.svg")
+    drawn, plain = ((tmp_path / name).read_text() for name in ("units.svg", "plain.svg"))
+    for text in ("gold label, beyond the margin", "label", "threshold", "bound of gold labels", "bound of the others", "sport"):
+        assert drawn.count(f">{text}<") == 1, text
+    assert ">label<" in plain and ">threshold<" in plain and "gold" not in plain and "bound of" not in plain
