@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from make_tables import table
+from make_tables import frequency_table
 from significance import read_predictions, runs_by_method
 
 import hf_htc
@@ -42,12 +42,10 @@ def main(arguments=None):
         for name, keys in groups.items()
     }
     names = part_names(options.parts)
-    rows = [[name, *(f"{100 * (s - b):+.2f}" for s, b in zip(row, scores[options.baseline]))] for name, row in scores.items()]
-    rows[list(scores).index(options.baseline)][1:] = [f"{100 * score:.2f}" for score in scores[options.baseline]]
-    print(table(["macro-F1", *(f"{name} ({len(part)} labels)" for name, part in zip(names, parts))], rows))
     content = {"baseline": options.baseline, "parts": names, "labels": [len(part) for part in parts],
                "training_documents": [[int(counts[part].min()), int(counts[part].max())] for part in parts],
                "macro_f1": {name: row.tolist() for name, row in scores.items()}}  # fmt: skip
+    print(frequency_table(content))
     target = options.results.parent / "frequency" / options.results.name
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Writes the result tables of benchmarks/README.md and README.md from benchmarks/results/*.json, and the tables of
-zero-shot labels, of conformal sets and of speed of benchmarks/README.md from benchmarks/results/zero_shot/*.json,
-conformal/*.json and speed/*.json:
+zero-shot labels, of label frequency, of conformal sets and of speed of benchmarks/README.md from
+benchmarks/results/zero_shot/*.json, frequency/*.json, conformal/*.json and speed/*.json:
 
 python benchmarks/make_tables.py
 """
@@ -112,11 +112,16 @@ def commands(runs):
 def over_seeds(significance):
     """Mean and standard deviation over the seeds, and the paired bootstrap against each baseline."""
     rows = []
-    baselines = list(dict.fromkeys(name for entry in significance["methods"].values() for name in entry["against"]))
+    # A baseline with options, "hpt, BCE", is one of its own method; those with the same options share their columns.
+    against = {
+        name: {baseline.partition(", ")[2] or baseline: found for baseline, found in entry["against"].items()}
+        for name, entry in significance["methods"].items()
+    }
+    baselines = list(dict.fromkeys(name for found in against.values() for name in found))
     for name, entry in significance["methods"].items():
         cells = [mean_and_deviation(entry[metric]) for metric in ("micro_f1", "macro_f1")]
         for baseline in baselines:
-            cells += [difference(entry["against"].get(baseline), metric) for metric in ("micro_f1", "macro_f1")]
+            cells += [difference(against[name].get(baseline), metric) for metric in ("micro_f1", "macro_f1")]
         rows.append([name, len(entry["seeds"]), *cells])
     head = ["method", "seeds", "test micro-F1", "macro-F1"]
     head += [f"{metric} over {baseline}" for baseline in baselines for metric in ("micro-F1", "macro-F1")]
@@ -169,7 +174,7 @@ def summary(results):
 
 
 def load_folder(name):
-    """Results by file name in a folder of results: `significance`, `zero_shot`, `conformal` or `speed`."""
+    """Results by file name in a folder of results: `significance`, `zero_shot`, `frequency`, `conformal` or `speed`."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / name).glob("*.json"))}
 
 
@@ -221,6 +226,24 @@ def conformal(results):
             f"```text\n{result['training']}\n{result['command']}\n```\n"
         )
     return "\n".join(parts)
+
+
+def frequency(results):
+    """One section a result file of `label_frequency.py`."""
+    return "\n".join(f"### {name}\n\n{frequency_table(result)}" for name, result in results.items())
+
+
+def frequency_table(result):
+    """Macro-F1 of the labels of each frequency: the baseline's, and what the other methods have more."""
+    baseline = result["macro_f1"][result["baseline"]]
+    head = ["macro-F1"]
+    for name, number, (low, high) in zip(result["parts"], result["labels"], result["training_documents"]):
+        head.append(f"{name}: {number} labels of {low:,} to {high:,} training documents")
+    rows = [[result["baseline"], *map(percent, baseline)]]
+    for name, scores in result["macro_f1"].items():
+        if name != result["baseline"]:
+            rows.append([name, *(f"{100 * (score - base):+.2f}" for score, base in zip(scores, baseline))])
+    return table(head, rows)
 
 
 def speed(results):
@@ -321,5 +344,6 @@ if __name__ == "__main__":
     write(ROOT / "README.md", "results", summary(load()))
     write(ROOT / "benchmarks" / "README.md", "results", details(load(), load_folder("significance")))
     write(ROOT / "benchmarks" / "README.md", "zero_shot", zero_shot(load_folder("zero_shot")))
+    write(ROOT / "benchmarks" / "README.md", "frequency", frequency(load_folder("frequency")))
     write(ROOT / "benchmarks" / "README.md", "conformal", conformal(load_folder("conformal")))
     write(ROOT / "benchmarks" / "README.md", "speed", speed(load_folder("speed")))

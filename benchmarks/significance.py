@@ -1,9 +1,10 @@
 """Means over seeds and paired bootstraps of the runs of a result file of `compare.py`.
 
-    python benchmarks/significance.py DATA_FOLDER results/NAME.json
+    python benchmarks/significance.py DATA_FOLDER results/NAME.json --baselines flat hiagm "hpt, BCE" "hidec, BCE"
 
-Every method is put beside those of `--baselines`: the score of a method is the mean over its seeds, and the test documents are
-drawn anew 2,000 times. Reads the predictions that `compare.py` kept; writes `results/significance/NAME.json`.
+Every method is put beside those of `--baselines`; beside one with options (`hpt, BCE`) only the runs of the same method are. The
+score of a method is the mean over its seeds, and the test documents are drawn anew 2,000 times. Reads the predictions that
+`compare.py` kept; writes `results/significance/NAME.json`.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main(arguments=None):
                 gold, predictions[name], predictions[baseline], loaded.hierarchy.num_labels, options.resamples
             )
             for baseline in options.baselines
-            if baseline in groups and baseline != name
+            if baseline in groups and baseline != name and baseline.partition(", ")[0] in (baseline, name.partition(", ")[0])
         }
         summary[name] = entry
         print(

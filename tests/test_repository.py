@@ -70,6 +70,7 @@ def test_result_tables_are_those_of_the_result_files():
         (ROOT / "README.md", make_tables.summary(results)),
         (ROOT / "benchmarks" / "README.md", make_tables.details(results, make_tables.load_folder("significance"))),
         (ROOT / "benchmarks" / "README.md", make_tables.zero_shot(make_tables.load_folder("zero_shot"))),
+        (ROOT / "benchmarks" / "README.md", make_tables.frequency(make_tables.load_folder("frequency"))),
         (ROOT / "benchmarks" / "README.md", make_tables.conformal(make_tables.load_folder("conformal"))),
     ):
         assert content in path.read_text(encoding="utf-8"), f"run `python benchmarks/make_tables.py`: {path.name} is out of date"

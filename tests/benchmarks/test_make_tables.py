@@ -23,3 +23,19 @@ def test_the_readme_has_a_column_a_task_and_the_mean_over_seeds():
         "| flat | 50.00 / 25.00 | 40.00 / 20.00 | 30.00 / 15.00 |",
         "| hpt, BCE | - | 65.00 / 32.50 | - |",
     ]
+
+
+def test_label_frequency_has_the_baseline_first_and_differences_below():
+    result = {
+        "baseline": "flat", "parts": [">50%", "<50%"], "labels": [4, 3], "training_documents": [[90, 6000], [0, 80]],
+        "macro_f1": {"hpt": [0.75, 0.1], "flat": [0.7, 0.2]},
+    }  # fmt: skip
+    text = make_tables.frequency({"laws": result})
+    assert text.splitlines() == [
+        "### laws",
+        "",
+        "| macro-F1 | >50%: 4 labels of 90 to 6,000 training documents | <50%: 3 labels of 0 to 80 training documents |",
+        "| --- | --- | --- |",
+        "| flat | 70.00 | 20.00 |",
+        "| hpt | +5.00 | -10.00 |",
+    ]

@@ -52,3 +52,20 @@ def test_means_deviations_and_bootstrap(files):
     assert against["second"] == pytest.approx((20 / 110 + 1) / 2) and against["interval"][0] > 0
     text = make_tables.over_seeds(written)
     assert "| other | 2 | 100.00 ± 0.00 |" in text and "| flat | 2 | 60.00 ± 56.57 |" in text and " *" in text
+
+
+def test_a_baseline_with_options_is_one_of_its_own_method(files):
+    folder, results = files
+    runs = json.loads(results.read_text())
+    for key, name in (("flat, seed 1", "hpt, BCE"), ("other, seed 1", "hpt, HBM"), ("other, seed 2", "hidec, BCE")):
+        runs[f"{name}, seed 1"] = runs[key]
+        compare.prediction_file(results, f"{name}, seed 1").write_bytes(compare.prediction_file(results, key).read_bytes())
+    results.write_text(json.dumps(runs))
+    significance.main([str(folder), str(results), "--resamples", "50", "--baselines", "flat", "hpt, BCE", "hidec, BCE"])
+    written = json.loads((results.parent / "significance" / "data.json").read_text())
+    assert {name: list(entry["against"]) for name, entry in written["methods"].items()} == {
+        "flat": [], "other": ["flat"], "hpt, BCE": ["flat"], "hpt, HBM": ["flat", "hpt, BCE"], "hidec, BCE": ["flat"],
+    }  # fmt: skip
+    rows = make_tables.over_seeds(written).splitlines()
+    assert rows[2].endswith("| micro-F1 over flat | macro-F1 over flat | micro-F1 over BCE | macro-F1 over BCE |")
+    assert rows[7].startswith("| hpt, HBM | 1 | 100.00 |") and "-" not in rows[7].split("|")[7] and rows[8].endswith("| - | - |")
