@@ -7,6 +7,7 @@ import copy
 import json
 import logging
 import warnings
+from collections import Counter
 
 import torch
 from torch import nn
@@ -328,13 +329,17 @@ def compare(model, exported):
 
 def quantize(folder):
     """Writes `model_int8.onnx` beside `model.onnx`: weights in eight bits, activations quantised as they come."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # onnxruntime recommends a preparation that dynamic quantisation does not need
+    graph_model = onnx.load(str(folder / FLOAT_FILE), load_external_data=False)
+    separate_weights(graph_model.graph)
+    onnx.save(graph_model, str(folder / INT8_FILE))  # in the folder of the weights that may stand beside it
     try:
         quantize_dynamic(
-            str(folder / FLOAT_FILE),
+            str(folder / INT8_FILE),
             str(folder / INT8_FILE),
             weight_type=QuantType.QInt8,
             per_channel=True,  # one scale a row: on MiniLM a third of the error of one scale a matrix, at the same size
@@ -342,6 +347,26 @@ def quantize(folder):
         )
     finally:
         root.setLevel(level)
+
+
+def separate_weights(graph):
+    """
+    Gives each Gemm of an ONNX graph that reads its weight transposed a weight of its own.
+
+    onnxruntime's quantisation transposes such a weight in its place, for all its readers: one that is shared would be wrong
+    for the others, without an error where it is square.
+    """
+    weights = {weight.name: weight for weight in graph.initializer}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for number, node in enumerate(graph.node):
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        if node.op_type != "Gemm" or not transposed or node.input[1] not in weights or readers[node.input[1]] == 1:
+            continue
+        own = graph.initializer.add()
+        own.CopyFrom(weights[node.input[1]])
+        own.name = f"{node.input[1]}.{number}"
+        readers[node.input[1]] -= 1
+        node.input[1] = own.name
 
 
 def _scores(classifier, tokenizer, dataset, batch_size):

@@ -4,6 +4,8 @@ bfloat16, which has 8 binary digits, stands still after 256 equal numbers. That 
 Legend: `B` documents, `M` nodes, `D` dimensions, `E` edges.
 """
 
+import torch
+
 from .losses import at_least_float32
 
 
@@ -32,7 +34,9 @@ def add_up(messages, target, number):
         `torch.Tensor` of shape `(B, M, D)`.
     """
     exact = at_least_float32(messages)
-    return exact.new_zeros(messages.shape[0], number, messages.shape[2]).index_add(1, target, exact).to(messages.dtype)
+    # Not `new_zeros`, which an ONNX export does not fold into a constant.
+    nothing = torch.zeros((messages.shape[0], number, messages.shape[2]), dtype=exact.dtype, device=exact.device)
+    return nothing.index_add(1, target, exact).to(messages.dtype)
 
 
 def collect(states, weight, source, target):

@@ -125,21 +125,12 @@ class HierarchyGCN(HTCModule):
         Returns:
             `torch.Tensor` of shape `(B, M, D)`.
         """
-        up = self._collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
-        down = self._collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
+        up = collect(nodes, self.weight_up, self.child_index, self.parent_index) + self.bias_up
+        down = collect(nodes, self.weight_down, self.parent_index, self.child_index) + self.bias_down
         gates = torch.stack([self.gate_weight_up, self.gate_weight_down, self.gate_weight_self], dim=1)  # (D, 3)
         shifts = torch.stack([self.gate_bias_up, self.gate_bias_down, torch.zeros_like(self.gate_bias_up)], dim=1)  # (M, 3)
         gate_up, gate_down, gate_self = torch.sigmoid(nodes @ gates + shifts).unsqueeze(-1).unbind(2)  # (B, M, 1) each
         return torch.relu(self.dropout(gate_up * up) + self.dropout(gate_down * down) + self.dropout(gate_self * nodes))
-
-    @staticmethod
-    def _collect(nodes, weight, source, target):
-        """`(B, M, D)`: at each target node the weighted sum of its sources' states."""
-        # Apart, so that the exported graph stays one that onnxruntime can quantise.
-        if nodes.dtype not in (torch.float16, torch.bfloat16):
-            messages = nodes.index_select(1, source) * weight.unsqueeze(-1)
-            return torch.zeros_like(nodes).index_add(1, target, messages.to(nodes.dtype))
-        return collect(nodes, weight, source, target)
 
 
 class _Schedule(HTCModule):

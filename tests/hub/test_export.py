@@ -151,6 +151,41 @@ def test_int8_predicts(exported):
     assert 1e-6 < max(differences) < bound  # another model than the float one, but near
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["in the file", "beside it"])
+@pytest.mark.parametrize("columns", [24, 40])
+def test_int8_with_a_shared_weight(tmp_path, columns, beside):
+    """Two products with one weight, which onnxruntime transposes for its quantisation; a third operator reads it as it is."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    generator = np.random.default_rng(0)
+    weight, x = generator.normal(size=(24, columns)).astype("float32"), generator.normal(size=(5, columns)).astype("float32")
+    nodes = [
+        helper.make_node("Gemm", ["x", "weight"], ["one"], transB=1),
+        helper.make_node("Gemm", ["x", "weight"], ["two"], transB=1),
+        helper.make_node("ReduceSum", ["weight"], ["three"], keepdims=0),
+        helper.make_node("Add", ["one", "two"], ["four"]),
+        helper.make_node("Add", ["three", "four"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "shared",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", columns])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 24])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    file, options = tmp_path / "model.onnx", dict(save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(file), **(options if beside else {}))
+    kept = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    export.quantize(tmp_path)
+    found = onnxruntime.InferenceSession(str(tmp_path / "model_int8.onnx")).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, 2 * x @ weight.T + weight.sum(), atol=0.5)
+    quantized = onnx.load(str(tmp_path / "model_int8.onnx"))
+    assert [node.op_type for node in quantized.graph.node].count("MatMulInteger") == 2
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
 def test_snippet_runs_without_torch(exported, tmp_path):
     """The README's program gives the labels of `predict`, thresholds and closure included."""
     model, tokenizer, folder, _ = exported
