@@ -31,6 +31,7 @@ import re
 import datasets
 
 from hf_htc.data.archives import text_lines
+from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .originals import OriginalsBuilder, Variant
@@ -63,21 +64,21 @@ def read_books(lines, name):
                 book, start, rest = [], number, rest[begin.end() :]
             content, end, after = rest.partition("</book>")
             if BEGIN.search(content) or len(book) > MAX_LINES:
-                raise ValueError(f"{name}, line {number}: the book that begins in line {start} has no end (</book>).")
+                raise HTCError(f"{name}, line {number}: the book that begins in line {start} has no end (</book>).")
             book.append(content)
             if not end:
                 break
             yield _book("\n".join(book), name, start)
             book, rest = None, after
     if book is not None:
-        raise ValueError(f"{name}, line {start}: this book has no end (</book>); the file is cut off. Get it again.")
+        raise HTCError(f"{name}, line {start}: this book has no end (</book>); the file is cut off. Get it again.")
 
 
 def _book(content, name, start):
     body, topics, isbn = BODY.search(content), TOPICS.search(content), ISBN.search(content)
     genres = [html.unescape(genre).strip() for _, genre in GENRE.findall(topics[1])] if topics else []
     if body is None or not genres or not all(genres):
-        raise ValueError(f"{name}, line {start}: this book has no {'<body>' if body is None else 'genres (<d0> in <topics>)'}.")
+        raise HTCError(f"{name}, line {start}: this book has no {'<body>' if body is None else 'genres (<d0> in <topics>)'}.")
     return start, isbn[1].strip() if isbn else "", html.unescape(body[1]).strip(), list(dict.fromkeys(genres))
 
 
@@ -92,7 +93,7 @@ def read_hierarchy(lines, name):
     for number, line in lines:
         names = [html.unescape(part).strip() for part in line.split("\t") if part.strip()]
         if len(names) > 2:
-            raise ValueError(f"{name}, line {number}: expected `parent<TAB>child` or one name, got {line!r}.")
+            raise HTCError(f"{name}, line {number}: expected `parent<TAB>child` or one name, got {line!r}.")
         if len(names) == 2:
             edges.append(tuple(names))
         alone.extend(names if len(names) == 1 else [])

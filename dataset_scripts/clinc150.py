@@ -25,6 +25,7 @@ import json
 
 import datasets
 
+from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .originals import OriginalsBuilder, Variant
@@ -42,13 +43,13 @@ def domain_hierarchy(domains, name, with_oos=False):
         `ValueError`: another form, or an intent in two domains.
     """
     if not isinstance(domains, dict) or not all(isinstance(intents, list) and intents for intents in domains.values()):
-        raise ValueError(f"{name}: expected an object `domain: [intent, ...]`.")
+        raise HTCError(f"{name}: expected an object `domain: [intent, ...]`.")
     domain_of = {}
     for domain, intents in domains.items():
         for intent in intents:
             other = domain_of.setdefault(intent, domain)
             if other != domain or intent in domains:
-                raise ValueError(f"{name}: the intent {intent!r} of {domain!r} is in {other!r} too, or names a domain.")
+                raise HTCError(f"{name}: the intent {intent!r} of {domain!r} is in {other!r} too, or names a domain.")
     tops = [("Root", domain) for domain in [*domains, *([OUT_OF_SCOPE] if with_oos else [])]]
     texts = {label: label.replace("_", " ") for label in [*domains, *domain_of]}
     if with_oos:
@@ -85,7 +86,7 @@ class Clinc150(OriginalsBuilder):
             try:
                 return name, json.load(stream)
             except ValueError as error:
-                raise ValueError(f"{name}: not JSON ({error}).") from error
+                raise HTCError(f"{name}: not JSON ({error}).") from error
 
     def _generate_examples(self, part):
         domain_of = {intent: domain for domain, intents in self._json("domains.json")[1].items() for intent in intents}
@@ -93,10 +94,10 @@ class Clinc150(OriginalsBuilder):
         for key in [part, *([f"oos_{part}"] if self.config.name == "with_oos" else [])]:
             rows = content.get(key) if isinstance(content, dict) else None
             if not isinstance(rows, list):
-                raise ValueError(f"{name}: there is no list {key!r}.")
+                raise HTCError(f"{name}: there is no list {key!r}.")
             for number, row in enumerate(rows):
                 if not (isinstance(row, list) and len(row) == 2 and row[1] in {*domain_of, OUT_OF_SCOPE}):
-                    raise ValueError(f"{name}: row {number} of {key!r} is {row!r}; expected [query, intent of domains.json].")
+                    raise HTCError(f"{name}: row {number} of {key!r} is {row!r}; expected [query, intent of domains.json].")
                 query, intent = row
                 labels = [OUT_OF_SCOPE] if intent == OUT_OF_SCOPE else [domain_of[intent], intent]
                 yield f"{key}-{number}", {"id": f"{key}-{number}", "text": query, "labels": labels}

@@ -42,6 +42,7 @@ from collections import Counter
 import datasets
 
 from hf_htc.data.archives import text_lines
+from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .originals import OriginalsBuilder, Variant
@@ -66,11 +67,11 @@ def read_concepts(stream, name):
     try:
         content = json.load(stream)
     except ValueError as error:
-        raise ValueError(f"{name}: not JSON ({error}).") from error
+        raise HTCError(f"{name}: not JSON ({error}).") from error
     if not isinstance(content, dict) or not all(
         isinstance(c, dict) and str(c.get("label", "")).strip() for c in content.values()
     ):
-        raise ValueError(f"{name}: expected an object `concept id: {{'label': ..., 'parents': [...]}}` with a label everywhere.")
+        raise HTCError(f"{name}: expected an object `concept id: {{'label': ..., 'parents': [...]}}` with a label everywhere.")
     labels = {concept: str(row["label"]).strip() for concept, row in content.items()}
     times = Counter(labels.values())
     names = {concept: label if times[label] == 1 else f"{label} ({concept})" for concept, label in labels.items()}
@@ -98,11 +99,11 @@ def read_microthesauri(lines, name):
     reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = ("concept_id", "microthesaurus", "domain")
     if not set(columns) <= set(reader.fieldnames or ()):
-        raise ValueError(f"{name}, line 1: the columns are {reader.fieldnames}; {', '.join(columns)} are needed, tab-separated.")
+        raise HTCError(f"{name}, line 1: the columns are {reader.fieldnames}; {', '.join(columns)} are needed, tab-separated.")
     groups, pairs = {}, set()
     for row in reader:
         if not all((row[column] or "").strip() for column in columns):
-            raise ValueError(f"{name}, line {reader.line_num}: an empty field among {', '.join(columns)}.")
+            raise HTCError(f"{name}, line {reader.line_num}: an empty field among {', '.join(columns)}.")
         concept, group, domain = (row[column].strip() for column in columns)
         groups.setdefault(concept, set()).update((domain, group))
         pairs.add((domain, group))
@@ -188,7 +189,7 @@ class Eurlex57k(OriginalsBuilder):
                 if parents is not None:
                     unknown = [concept for concept in concepts if concept not in parents]
                     if unknown:
-                        raise ValueError(f"{name}: the concept {unknown[0]!r} is not in the concept file. Get both files again.")
+                        raise HTCError(f"{name}: the concept {unknown[0]!r} is not in the concept file. Get both files again.")
                     if self.config.name == "closed":
                         concepts = with_ancestors(concepts, parents)
                 labels = sorted({label for concept in concepts for label in labels_of.get(concept, ())})
@@ -210,14 +211,14 @@ def read_document(stream, name):
     try:
         law = json.load(stream)
     except ValueError as error:
-        raise ValueError(f"{name}: not JSON ({error}).") from error
+        raise HTCError(f"{name}: not JSON ({error}).") from error
     try:
         body = law["main_body"]
         parts = [law["title"], law["header"], law["recitals"], *([body] if isinstance(body, str) else body)]
         concepts = list(dict.fromkeys(map(str, law["concepts"])))
         identifier = law["celex_id"]
     except (KeyError, TypeError) as error:
-        raise ValueError(
+        raise HTCError(
             f"{name}: no law of EURLEX57K ({type(error).__name__}: {error}); celex_id, title, header, recitals, main_body and "
             "concepts are needed."
         ) from error

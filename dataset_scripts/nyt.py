@@ -30,6 +30,7 @@ import re
 import datasets
 
 from hf_htc.data.archives import parse_xml, text_lines
+from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .originals import OriginalsBuilder, Variant
@@ -52,7 +53,7 @@ def read_document_list(lines, name):
     for number, line in lines:
         match = ARTICLE.search(line.strip())
         if line.strip() and match is None:
-            raise ValueError(f"{name}, line {number}: expected `Nytimes/<year>/<number>.xml`, got {line!r}.")
+            raise HTCError(f"{name}, line {number}: expected `Nytimes/<year>/<number>.xml`, got {line!r}.")
         if match:
             found.add(int(match[1]))
     return frozenset(found)
@@ -71,13 +72,13 @@ def read_label_paths(lines, name):
             if path in ("Root", "Top"):
                 continue
             if not path.startswith("Top/"):
-                raise ValueError(f"{name}, line {number}: the label {path!r} does not begin with 'Top/'.")
+                raise HTCError(f"{name}, line {number}: the label {path!r} does not begin with 'Top/'.")
             paths.setdefault(path, number)
     edges = []
     for path, number in paths.items():
         parent = path.rpartition("/")[0]
         if parent != "Top" and parent not in paths:
-            raise ValueError(f"{name}, line {number}: {path!r} is listed without its parent {parent!r}.")
+            raise HTCError(f"{name}, line {number}: {path!r} is listed without its parent {parent!r}.")
         edges.append(("Root" if parent == "Top" else parent, path))
     return LabelHierarchy.from_edges(edges, texts={path: path.rpartition("/")[2] for path in paths})
 

@@ -21,6 +21,7 @@ import numpy as np
 from datasets.exceptions import DatasetGenerationError
 
 from hf_htc.data.archives import is_archive, iter_files, list_files
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 
@@ -86,12 +87,12 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
     def __init__(self, *args, data_dir=None, hash=None, **kwargs):
         if data_dir is None:
             here = f" (For the folder of this name write './{self.NAME}'.)" if Path(self.NAME).is_dir() else ""
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"{self.NAME!r} is made from its original files; give their folder or archive as `data_dir`.{here} {self.GET}"
             )
         self.root = Path(data_dir).resolve()
         if not self.root.exists():
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"There is no folder or archive {str(data_dir)!r} with the files of {self.NAME!r}. {self.GET}"
             )
         # The cache goes by the data set, not by the module, which may hold several.
@@ -113,7 +114,7 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
 
     def _create_builder_config(self, config_name=None, **kwargs):
         if config_name is not None and config_name not in self.VARIANTS:
-            raise ValueError(f"{self.NAME!r} has no variant {config_name!r}; `config_name` is one of {list(self.VARIANTS)}.")
+            raise HTCError(f"{self.NAME!r} has no variant {config_name!r}; `config_name` is one of {list(self.VARIANTS)}.")
         return super()._create_builder_config(config_name=config_name, **kwargs)
 
     def _state(self):
@@ -194,7 +195,7 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
 
     def missing(self, what):
         """The error for a file that is not there."""
-        return FileNotFoundError(f"{self.NAME!r} needs {what}, not found in {str(self.root)!r}. {self.GET}")
+        return HTCFileNotFoundError(f"{self.NAME!r} needs {what}, not found in {str(self.root)!r}. {self.GET}")
 
     # What is prepared.
 
@@ -203,7 +204,7 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
         super()._download_and_prepare(dl_manager, verification_mode, **kwargs)
         empty = [split for split, info in self.info.splits.items() if not info.num_examples]
         if empty:
-            raise ValueError(
+            raise HTCError(
                 f"{self.NAME!r} ({self.config.name}): no {empty[0]} document with a text and a label was found in "
                 f"{str(self.root)!r}. Are the files complete? {self.GET}"
             )

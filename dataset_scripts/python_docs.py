@@ -43,6 +43,7 @@ from pathlib import Path
 
 import datasets
 
+from hf_htc.models.errors import HTCFileNotFoundError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 
@@ -247,7 +248,7 @@ class PythonDocs(datasets.GeneratorBasedBuilder):
         stdlib = Path(sysconfig.get_paths()["stdlib"])
         files = source_files(stdlib) if stdlib.is_dir() else []
         if len(files) < 100:
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"The sources of the standard library are not at {str(stdlib)!r} ({len(files)} "
                 "of some 400 files found). `python_docs` reads them; use a Python that "
                 "comes with its .py files, not an embedded or zipped one."

@@ -36,6 +36,7 @@ import sys
 import datasets
 
 from hf_htc.data.archives import is_archive, list_files, parse_xml, text_lines
+from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .originals import OriginalsBuilder, Variant, shuffled_split
@@ -62,7 +63,7 @@ def read_qrels(lines, name):
         if not fields:
             continue
         if len(fields) != 3 or not fields[1].isdigit():
-            raise ValueError(f"{name}, line {number}: expected `topic document 1`, got {line!r}.")
+            raise HTCError(f"{name}, line {number}: expected `topic document 1`, got {line!r}.")
         topics.setdefault(int(fields[1]), []).append(sys.intern(fields[0]))
     return {document: tuple(found) for document, found in topics.items()}
 
@@ -80,7 +81,7 @@ def read_topic_hierarchy(lines, name):
             continue
         match = EDGE.match(line)
         if match is None:
-            raise ValueError(f"{name}, line {number}: expected `parent: ... child: ... child-description: ...`, got {line!r}.")
+            raise HTCError(f"{name}, line {number}: expected `parent: ... child: ... child-description: ...`, got {line!r}.")
         parent, child, description = match.groups()
         if parent != "None":  # the line of the root itself
             edges.append((parent, child))
@@ -96,7 +97,7 @@ def read_training_ids(lines, name):
         if match:
             found.add(int(match[1] or match[2]))
     if not found:
-        raise ValueError(f"{name}: no document numbers as in the files of LYRL2004. Get it again.")
+        raise HTCError(f"{name}: no document numbers as in the files of LYRL2004. Get it again.")
     return sorted(found)
 
 
@@ -104,7 +105,7 @@ def read_item(data, name, with_title):
     """The text of a news item, paragraphs joined by a space."""
     root = parse_xml(data, name)
     if root.tag != "newsitem":
-        raise ValueError(f"{name}: the root element is <{root.tag}>; <newsitem> is expected.")
+        raise HTCError(f"{name}: the root element is <{root.tag}>; <newsitem> is expected.")
     text = root.find("text")
     paragraphs = [] if text is None else ["".join(p.itertext()) for p in text.iter("p")]
     title = root.findtext("title") or "" if with_title else ""

@@ -41,6 +41,7 @@ import datasets
 import numpy as np
 
 from hf_htc.data.archives import text_lines
+from hf_htc.models.errors import HTCError
 
 from .originals import Variant, logger, shuffled_split, two_level_hierarchy
 from .zangari import ZangariBuilder
@@ -64,13 +65,13 @@ def read_rows(lines, name):
         fields = [field.strip() for field in line.split("\t")]
         if number == 1:
             if [field.lower() for field in fields[:7]] != [column.lower() for column in COLUMNS]:
-                raise ValueError(f"{name}, line 1: the columns are {fields[:7]}; expected {list(COLUMNS)}, tab-separated.")
+                raise HTCError(f"{name}, line 1: the columns are {fields[:7]}; expected {list(COLUMNS)}, tab-separated.")
             continue
         if len(fields) != 7:
-            raise ValueError(f"{name}, line {number}: {len(fields)} tab-separated fields; expected {len(COLUMNS)}.")
+            raise HTCError(f"{name}, line {number}: {len(fields)} tab-separated fields; expected {len(COLUMNS)}.")
         y1, y2, _, domain, area, _, abstract = (_unquoted(field) for field in fields)
         if not (domain and area and abstract):
-            raise ValueError(f"{name}, line {number}: an empty domain, area or abstract.")
+            raise HTCError(f"{name}, line {number}: an empty domain, area or abstract.")
         yield f"{y1}-{y2}", domain, area, abstract
 
 

@@ -34,6 +34,7 @@ import json
 import datasets
 
 from hf_htc.data.archives import text_lines
+from hf_htc.models.errors import HTCError
 
 from .originals import OriginalsBuilder, Variant, shuffled_split, two_level_hierarchy
 
@@ -51,11 +52,11 @@ def read_jsonl(lines, name):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{name}, line {number}: not JSON ({error}).") from error
+            raise HTCError(f"{name}, line {number}: not JSON ({error}).") from error
         labels = row.get("labels") if isinstance(row, dict) else None
         complete = isinstance(labels, list) and len(labels) == 2 and all(isinstance(x, str) and x.strip() for x in labels)
         if not complete or not isinstance(row.get("text"), str):
-            raise ValueError(f"{name}, line {number}: expected `{{'text': ..., 'labels': [first level, second level]}}`.")
+            raise HTCError(f"{name}, line {number}: expected `{{'text': ..., 'labels': [first level, second level]}}`.")
         first, second = (label.strip() for label in labels)
         second = second if second.startswith(f"{first}_") else f"{first}_{second}"
         yield number, row["text"].strip(), first, second
@@ -82,7 +83,7 @@ class ZangariBuilder(OriginalsBuilder):
             return None
         for split, files in found.items():
             if len(files) != 1:
-                raise ValueError(
+                raise HTCError(
                     f"{self.NAME!r} needs one {split} file (.jsonl); {str(self.root)!r} has {files or 'none'}. Keep one file "
                     f"with 'train' and one with 'test' in its name. {self.GET}"
                 )

@@ -8,6 +8,8 @@ import importlib
 import os
 import sys
 
+from hf_htc.models.errors import HTCError
+
 from .models.version import __version__ as __version__
 
 
@@ -65,7 +67,7 @@ def model_class(method):
 
 def _method(method, position):
     if method not in METHODS:
-        raise ValueError(f"There is no method {method!r}; the methods are {', '.join(METHODS)}.")
+        raise HTCError(f"There is no method {method!r}; the methods are {', '.join(METHODS)}.")
     module, name = METHODS[method][position : position + 2]
     return getattr(importlib.import_module(f".models.{module}", __name__), name)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from transformers import Pipeline
 
+from hf_htc.models.errors import HTCError
+
 
 TASK = "hierarchical-text-classification"
 
@@ -54,18 +56,18 @@ class HierarchicalTextClassificationPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         if not hasattr(self.model, "predict") or not hasattr(self.model.config, "get_hierarchy"):
-            raise ValueError(
+            raise HTCError(
                 f"The task {TASK!r} needs a checkpoint of hf_htc, and {type(self.model).__name__} is none. Train one with "
                 "`hf-htc train`, or take the task 'text-classification'."
             )
 
     def _sanitize_parameters(self, threshold=None, top_k=None, coherent=None, **unknown):
         if unknown:
-            raise ValueError(
+            raise HTCError(
                 f"The pipeline has no option {next(iter(unknown))!r}; it has threshold, top_k, coherent and batch_size."
             )
         if coherent not in (None, True, False):
-            raise ValueError(f"`coherent` is {coherent!r}; it must be True, False or None.")
+            raise HTCError(f"`coherent` is {coherent!r}; it must be True, False or None.")
         given = {"threshold": threshold, "top_k": top_k, "coherent": coherent}
         return {}, {key: value for key, value in given.items() if value is not None}, {}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
@@ -16,13 +17,17 @@ class CalibrateArguments:
     thresholds: str | None = field(
         default=None, metadata={"help": "'global', 'level' or 'label': thresholds of the largest F1; 'none' takes them out."}
     )
-    least_support: int = field(default=5, metadata={"help": "Documents that a label needs for a threshold of its own."})
-    conformal: float | None = field(default=None, metadata={"help": "Coverage of conformal label sets, e.g. 0.9."})
+    least_support: int = field(
+        default=5, metadata={"range": "[1, inf)", "help": "Documents that a label needs for a threshold of its own."}
+    )
+    conformal: float | None = field(
+        default=None, metadata={"range": "(0, 1)", "help": "Coverage of conformal label sets, e.g. 0.9."}
+    )
     conformal_kind: str = field(
         default="auto", metadata={"help": "'back_off' (single paths), 'risk' or 'auto', which takes what fits the documents."}
     )
     output_dir: str | None = field(default=None, metadata={"help": "Where a changed copy of the checkpoint goes."})
-    batch_size: int = field(default=64, metadata={"help": "Documents a step."})
+    batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents a step."})
 
 
 def run(arguments):
@@ -33,9 +38,9 @@ def run(arguments):
     )
     set_up_logging()
     if options.split == "test":
-        raise ValueError("Nothing is tuned on test data; give `--split validation`, or a split of your own for it.")
+        raise HTCError("Nothing is tuned on test data; give `--split validation`, or a split of your own for it.")
     if options.thresholds is None and options.conformal is None:
-        raise ValueError("Give `--thresholds global|level|label|none`, `--conformal 0.9`, or both.")
+        raise HTCError("Give `--thresholds global|level|label|none`, `--conformal 0.9`, or both.")
     import torch
 
     from hf_htc.data import as_split
@@ -71,6 +76,6 @@ def run(arguments):
         tokenizer.save_pretrained(target)
     else:
         if not target.is_dir():
-            raise ValueError(f"{options.checkpoint!r} is no folder; give `--output_dir` for a changed copy.")
+            raise HTCError(f"{options.checkpoint!r} is no folder; give `--output_dir` for a changed copy.")
         model.config.save_pretrained(target)
     print(f"Written to {target}.")

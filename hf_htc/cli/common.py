@@ -1,5 +1,6 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
+import copy
 import difflib
 import logging
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from hf_htc.hub.loading import load_checkpoint as load_checkpoint
 from hf_htc.hub.loading import naming as naming
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number
 
 
 @dataclass
@@ -38,7 +40,7 @@ class DataArguments:
     labels: str = field(default="all", metadata={"help": "'all' nodes of the taxonomy are labels, or those 'used' in the data."})
     closure: str | None = field(default=None, metadata={"help": "'up' adds the ancestors of every label."})
     validation_fraction: float = field(
-        default=0.1, metadata={"help": "Share of the training data for validation where there is none."}
+        default=0.1, metadata={"range": "[0, 1)", "help": "Share of the training data for validation where there is none."}
     )
 
     def load(self, seed=42, taxonomy=None):
@@ -71,25 +73,48 @@ class DataArguments:
 
 def parse(dataclasses, arguments, program, description):
     """
-    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults.
+    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults. A numeric field has its
+    range in its metadata, in the notation of mathematics: `"range": "[1, inf)"`.
 
     Raises:
-        `ValueError`: an option that is none (close names are given). `SystemExit`: a value of the wrong type.
+        [`HTCError`]: an option that is none (close names are given), a number out of its range. `SystemExit`: a value of the
+        wrong type.
     """
     from transformers import HfArgumentParser
+
+    ranges = {}
 
     class Parser(HfArgumentParser):
         def error(self, message):  # in one line, without a hundred options of the Trainer before it
             self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows the options.\n")
 
+        @staticmethod
+        def _parse_dataclass_field(parser, field):
+            metadata = dict(field.metadata)
+            if "range" in metadata:  # ours; argparse would refuse it
+                ranges[field.name] = metadata.pop("range")
+                field = copy.copy(field)
+                field.metadata = metadata
+            HfArgumentParser._parse_dataclass_field(parser, field)
+
     parser = Parser(dataclasses, prog=program, description=description)
     if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
         parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
         arguments = arguments[1:]
-    *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    try:
+        *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+    except HTCError:
+        raise
+    except (ValueError, TypeError, ImportError) as error:  # of `TrainingArguments`
+        raise HTCError(" ".join(str(error).split())) from error
     if rest:
         close = difflib.get_close_matches(rest[0].split("=")[0], list(parser._option_string_actions), n=3)
-        raise ValueError(f"Unknown option {rest[0]!r}." + (f" Did you mean {close}?" if close else "") + " See `--help`.")
+        raise HTCError(f"Unknown option {rest[0]!r}." + (f" Did you mean {close}?" if close else "") + " See `--help`.")
+    for instance in instances:
+        for f in fields(instance):
+            value = getattr(instance, f.name)
+            if f.name in ranges and value is not None:
+                check_number(f"--{f.name}", value, ranges[f.name], whole=isinstance(value, int))
     return instances
 
 
@@ -98,20 +123,18 @@ def read_yaml(path, known):
     import yaml
 
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no settings file {path!r}.")
+        raise HTCFileNotFoundError(f"There is no settings file {path!r}.")
     with open(path, encoding="utf-8") as stream:
         try:
             content = yaml.safe_load(stream) or {}
         except yaml.YAMLError as error:
-            raise ValueError(f"{Path(path).name!r} is not valid YAML: {error}") from error
+            raise HTCError(f"{Path(path).name!r} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{Path(path).name!r} must hold `option: value` lines; it holds a {type(content).__name__}.")
+        raise HTCError(f"{Path(path).name!r} must hold `option: value` lines; it holds a {type(content).__name__}.")
     for key in content:
         if key not in known:
             close = difflib.get_close_matches(str(key), sorted(known), n=3)
-            raise ValueError(
-                f"{Path(path).name!r} has the unknown option {key!r}." + (f" Did you mean {close}?" if close else "")
-            )
+            raise HTCError(f"{Path(path).name!r} has the unknown option {key!r}." + (f" Did you mean {close}?" if close else ""))
     # Numbers such as 1e-4 are strings in YAML 1.1; argparse converts string defaults by the option's type.
     return {key: str(value) if isinstance(value, float) else value for key, value in content.items()}
 

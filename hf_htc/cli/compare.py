@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 
 
 @dataclass
@@ -18,8 +19,10 @@ class CompareArguments:
     score_closure: str | None = field(
         default=None, metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default that of the files."}
     )
-    resamples: int = field(default=2000, metadata={"help": "How often documents are drawn anew, and predictions swapped."})
-    seed: int = field(default=0, metadata={"help": "Of the drawing."})
+    resamples: int = field(
+        default=2000, metadata={"range": "[1, inf)", "help": "How often documents are drawn anew, and predictions swapped."}
+    )
+    seed: int = field(default=0, metadata={"range": "[0, 4294967295]", "help": "Of the drawing."})
     output: str | None = field(default=None, metadata={"help": "Also write the numbers to this JSON file."})
 
 
@@ -33,7 +36,7 @@ def run(arguments):
     )
     set_up_logging()
     if options.resamples < 1:
-        raise ValueError(f"`--resamples` is {options.resamples}; it must be 1 or more.")
+        raise HTCError(f"`--resamples` is {options.resamples}; it must be 1 or more.")
     from hf_htc.data import as_split
 
     files = [read_predictions(name) for name in (options.first, options.second)]
@@ -66,7 +69,7 @@ def read_predictions(path):
     """
     name, records = Path(path).name, []
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no prediction file {str(path)!r}.")
+        raise HTCFileNotFoundError(f"There is no prediction file {str(path)!r}.")
     with open(path, encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -76,13 +79,13 @@ def read_predictions(path):
             except ValueError:
                 record = None
             if not isinstance(record, dict) or not {"id", "labels", "closure"} <= set(record):
-                raise ValueError(
+                raise HTCError(
                     f"Line {number} of {name!r} is no prediction record: it needs `id`, `labels` and `closure`, as "
                     "`hf-htc evaluate --output_dir` and `hf-htc predict` write them."
                 )
             records.append(record)
     if not records:
-        raise ValueError(f"{name!r} holds no predictions.")
+        raise HTCError(f"{name!r} holds no predictions.")
     return name, records
 
 
@@ -110,13 +113,13 @@ def compare(files, rows, hierarchy, options):
     if closure is None:
         given = [sorted({record["closure"] for record in records}) for _, records in files]
         if given[0] != given[1] or len(given[0]) > 1:
-            raise ValueError(
+            raise HTCError(
                 f"The predictions were made with different closures: {given[0]} in {files[0][0]!r}, {given[1]} in "
                 f"{files[1][0]!r}. Say by `--score_closure` how they are to be scored."
             )
         closure = given[0][0]
     if closure not in CLOSURES:
-        raise ValueError(f"`--score_closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+        raise HTCError(f"`--score_closure` must be one of {list(CLOSURES)}; got {closure!r}.")
     gold, sides = label_csr(rows), []
     for name, records in files:
         records = in_order(name, records, ids, options.split)
@@ -124,7 +127,7 @@ def compare(files, rows, hierarchy, options):
         for record in records:
             unknown = [label for label in record["labels"] if label not in known]
             if unknown:
-                raise ValueError(f"{name!r}, id {record['id']!r}: the label {unknown[0]!r} is not in the taxonomy.")
+                raise HTCError(f"{name!r}, id {record['id']!r}: the label {unknown[0]!r} is not in the taxonomy.")
         predicted = [[hierarchy.id(label) for label in record["labels"]] for record in records]
         predicted, closed_gold = apply_closure(predicted, gold, hierarchy, closure)
         sides.append(predicted)
@@ -158,13 +161,13 @@ def in_order(name, records, ids, split):
     by_id = {}
     for record in records:
         if record["id"] in by_id:
-            raise ValueError(f"{name!r} has the id {record['id']!r} twice.")
+            raise HTCError(f"{name!r} has the id {record['id']!r} twice.")
         by_id[record["id"]] = record
     missing = [i for i in ids if i not in by_id]
     extra = by_id.keys() - set(ids)
     if missing or extra:
         which = f"id {missing[0]!r} only in the split" if missing else f"id {min(extra, key=str)!r} only in the file"
-        raise ValueError(
+        raise HTCError(
             f"{name!r} is of other documents than the split {split!r} ({len(by_id):,} and {len(ids):,}): {which}. Both files "
             "must hold the predictions of that split; choose it by `--split`."
         )

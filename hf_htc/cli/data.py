@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
+from hf_htc.models.errors import HTCFileNotFoundError
 
 
 USAGE = """usage: hf-htc data check | export [options]
@@ -60,7 +61,7 @@ def run_export(arguments):
     citation = None
     if options.citation is not None:
         if not Path(options.citation).is_file():
-            raise FileNotFoundError(f"There is no citation file {options.citation!r}.")
+            raise HTCFileNotFoundError(f"There is no citation file {options.citation!r}.")
         citation = Path(options.citation).read_text(encoding="utf-8")
     from hf_htc.hub import push_dataset
     from hf_htc.hub.dataset_card import describe_dataset

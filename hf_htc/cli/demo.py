@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hf_htc.cli.common import DECODER_HELP, parse, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
@@ -10,7 +11,9 @@ class DemoArguments:
     """What is shown, and where."""
 
     checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id, or a folder that `hf-htc export` wrote."})
-    port: int | None = field(default=None, metadata={"help": "Of the page; by default the first free one from 7860 on."})
+    port: int | None = field(
+        default=None, metadata={"range": "[1, 65535]", "help": "Of the page; by default the first free one from 7860 on."}
+    )
     share: bool = field(default=False, metadata={"help": "Also a public address for a week, over Gradio's servers."})
     no_browser: bool = field(default=False, metadata={"help": "Does not open the page."})
     examples: str | None = field(
@@ -22,7 +25,10 @@ class DemoArguments:
     )
     threshold: float | None = field(
         default=None,
-        metadata={"help": "Score above which a label is predicted at first; by default the checkpoint's, else 0.5."},
+        metadata={
+            "range": "[0, 1]",
+            "help": "Score above which a label is predicted at first; by default the checkpoint's, else 0.5.",
+        },
     )
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
     title: str | None = field(default=None, metadata={"help": "The heading; by default the checkpoint's name."})
@@ -56,10 +62,10 @@ def run(arguments):
 def _check(options):
     """Raises `ValueError` for options that do not go together, before anything is loaded."""
     if options.push is not None and options.space is None:
-        raise ValueError("`--push` needs `--space FOLDER`, where the files are written first.")
+        raise HTCError("`--push` needs `--space FOLDER`, where the files are written first.")
     if options.private and options.push is None:
-        raise ValueError("`--private` is about the Space that `--push` makes; give `--push`, too.")
+        raise HTCError("`--private` is about the Space that `--push` makes; give `--push`, too.")
     if options.space is not None and (options.port is not None or options.share or options.no_browser):
-        raise ValueError("`--space` writes files and serves no page: leave out `--port`, `--share` and `--no_browser`.")
+        raise HTCError("`--space` writes files and serves no page: leave out `--port`, `--share` and `--no_browser`.")
     if options.port is not None and not 1 <= options.port <= 65535:
-        raise ValueError(f"`--port` is {options.port}; it must lie between 1 and 65535.")
+        raise HTCError(f"`--port` is {options.port}; it must lie between 1 and 65535.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
@@ -18,7 +19,7 @@ class EvaluateArguments:
     )
     threshold: float | None = field(
         default=None,
-        metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
+        metadata={"range": "[0, 1]", "help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
     )
     score_closure: str | None = field(
         default=None,
@@ -26,7 +27,7 @@ class EvaluateArguments:
     )
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
-    batch_size: int = field(default=64, metadata={"help": "Documents a step."})
+    batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents a step."})
     embeddings: bool = field(
         default=False,
         metadata={"help": "Adds a map of the texts (and of HiMatch's labels) by t-SNE to the page; needs scikit-learn."},
@@ -46,7 +47,7 @@ def run(arguments):
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
 
     if options.embeddings and options.output_dir is None:
-        raise ValueError("`--embeddings` adds to the report; give `--output_dir` for it.")
+        raise HTCError("`--embeddings` adds to the report; give `--output_dir` for it.")
     model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
     own = model.config.get_hierarchy()
     dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)

@@ -13,10 +13,11 @@ class ExportArguments:
     output: str = field(metadata={"help": "New folder for model.onnx, tokenizer, taxonomy, export.json and README.md."})
     int8: bool = field(default=False, metadata={"help": "Also writes model_int8.onnx, quantised dynamically."})
     max_length: int | None = field(
-        default=None, metadata={"help": "Tokens at which texts are cut; at most and by default the checkpoint's."}
+        default=None,
+        metadata={"range": "[1, inf)", "help": "Tokens at which texts are cut; at most and by default the checkpoint's."},
     )
     split: str = field(default="validation", metadata={"help": "The split of the data on which F1 is measured."})
-    batch_size: int = field(default=32, metadata={"help": "Documents a step of that."})
+    batch_size: int = field(default=32, metadata={"range": "[1, inf)", "help": "Documents a step of that."})
 
 
 def run(arguments):

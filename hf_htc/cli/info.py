@@ -4,6 +4,7 @@ import argparse
 import os
 
 from hf_htc.cli.common import naming
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 
 
 def run(arguments):
@@ -51,11 +52,11 @@ def show_checkpoint(name, max_nodes):
 
     hf_htc.register()
     if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
-        raise FileNotFoundError(f"There is no file or folder {name!r}.")
+        raise HTCFileNotFoundError(f"There is no file or folder {name!r}.")
     with naming("taxonomy file, data set folder or checkpoint", name):
         config = AutoConfig.from_pretrained(name)
     if not hasattr(config, "get_hierarchy"):
-        raise ValueError(f"{name!r} is a {config.model_type} checkpoint, not one of hf_htc.")
+        raise HTCError(f"{name!r} is a {config.model_type} checkpoint, not one of hf_htc.")
     print(
         f"{config.model_type}, written by hf_htc {config.hf_htc_version}; text encoder {config.text_config.model_type}, "
         f"pooling {config.pooling}"

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 
 from hf_htc.models.version import __version__
 
@@ -24,6 +25,13 @@ COMMANDS = {
     "push": ("push", "push a checkpoint, a data set, the metric or a demo to the Hub"),
     "quickstart": ("quickstart", "train, compare, save, reload and predict on a built-in data set"),
 }
+
+# A wrong input ends with 1, wrong options with 2, Ctrl-C with 130; this is the `EX_SOFTWARE` of sysexits.h.
+EXIT_BUG = 70
+BUG = (
+    "hf-htc {command}: this is a fault of hf_htc {version}, not of your input. Please report it to the project's issue tracker, "
+    "with the lines above and the command."
+)
 
 
 def usage():
@@ -60,17 +68,35 @@ def main(arguments=None):
         print("hf-htc: interrupted.", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if os.environ.get("HF_HTC_TRACEBACK") or not _is_users_error(error):
+        if os.environ.get("HF_HTC_TRACEBACK"):
             raise
-        error = error.__cause__ if isinstance(error, _strict_error()) and error.__cause__ else error
-        # Messages of the libraries below come in several lines.
-        print(f"hf-htc {arguments[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        message = users_error(error)
+        if message is None:
+            traceback.print_exc()
+            print(BUG.format(command=arguments[0], version=__version__), file=sys.stderr)
+            sys.exit(EXIT_BUG)
+        print(f"hf-htc {arguments[0]}: {message}", file=sys.stderr)
         sys.exit(1)
 
 
-def _is_users_error(error):
-    """Errors that say what was wrong with the input; anything else is ours and keeps its traceback."""
-    return isinstance(error, (ValueError, TypeError, OSError, FloatingPointError, ImportError, _strict_error()))
+def users_error(error):
+    """
+    What an exception says of the input, in one line; `None` for a fault of the package.
+
+    Our own errors name the culprit and the mend. What the operating system refuses (no space, no right to write) is no fault of
+    ours either. Whatever else a library raises should have been turned into an [`HTCError`] where file and line are known.
+    """
+    from hf_htc.metrics.hierarchical_f1.errors import MetricError
+    from hf_htc.models.errors import HTCError
+
+    if isinstance(error, (HTCError, MetricError)):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        place = "" if error.filename is None else f"{os.fspath(error.filename)!r}: "
+        return f"{place}{error.strerror}."
+    if isinstance(error, _strict_error()) and isinstance(error.__cause__, (HTCError, TypeError)):
+        return " ".join(str(error.__cause__).split())
+    return None
 
 
 def _strict_error():

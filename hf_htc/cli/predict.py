@@ -15,15 +15,17 @@ class PredictArguments:
     text_column: str = field(default="text", metadata={"help": "Key of the texts."})
     threshold: float | None = field(
         default=None,
-        metadata={"help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
+        metadata={"range": "[0, 1]", "help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
     )
-    top_k: int = field(default=10, metadata={"help": "Best labels listed with their scores, whatever the threshold."})
+    top_k: int = field(
+        default=10, metadata={"range": "[1, inf)", "help": "Best labels listed with their scores, whatever the threshold."}
+    )
     closure: str | None = field(
         default=None, metadata={"help": "'none', 'up' or 'prune'; by default what fits the training labels."}
     )
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
-    batch_size: int = field(default=64, metadata={"help": "Documents a step."})
+    batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents a step."})
 
 
 def run(arguments):

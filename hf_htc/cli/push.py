@@ -3,6 +3,8 @@
 import argparse
 import os
 
+from hf_htc.models.errors import HTCError
+
 
 KINDS = ("model", "dataset", "metric", "space")
 
@@ -47,5 +49,5 @@ def _kind(folder, wanted):
     else:
         found = kind_of(folder)
     if wanted not in (None, found):
-        raise ValueError(f"`--type {wanted}`, but {folder!r} holds a {found}. Leave `--type` out, or name another folder.")
+        raise HTCError(f"`--type {wanted}`, but {folder!r} holds a {found}. Leave `--type` out, or name another folder.")
     return found

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, fields
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
@@ -14,15 +15,21 @@ class TextRCNNArguments:
     word_vectors: str = field(
         default="corpus", metadata={"help": "'corpus' trains them, 'random' has none; else a file in GloVe's format."}
     )
-    embedding_size: int | None = field(default=None, metadata={"help": "Width of the word vectors; 300, or the file's."})
-    min_count: int = field(default=2, metadata={"help": "A word must occur this often in the training texts."})
-    max_size: int = field(default=50_000, metadata={"help": "Most words of the vocabulary."})
+    embedding_size: int | None = field(
+        default=None, metadata={"range": "[1, inf)", "help": "Width of the word vectors; 300, or the file's."}
+    )
+    min_count: int = field(
+        default=2, metadata={"range": "[1, inf)", "help": "A word must occur this often in the training texts."}
+    )
+    max_size: int = field(default=50_000, metadata={"range": "[1, inf)", "help": "Most words of the vocabulary."})
     lowercase: bool = field(default=True, metadata={"help": "Lower-case the texts."})
-    max_length: int = field(default=256, metadata={"help": "Texts are cut at this many words."})
-    gru_hidden_size: int = field(default=64, metadata={"help": "Width of the GRU in each direction."})
-    num_filters: int = field(default=100, metadata={"help": "n-gram features of each kernel."})
-    top_k: int = field(default=1, metadata={"help": "Largest values over time that are kept of every feature."})
-    seed: int = field(default=42, metadata={"help": "Of everything random."})
+    max_length: int = field(default=256, metadata={"range": "[1, inf)", "help": "Texts are cut at this many words."})
+    gru_hidden_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Width of the GRU in each direction."})
+    num_filters: int = field(default=100, metadata={"range": "[1, inf)", "help": "n-gram features of each kernel."})
+    top_k: int = field(
+        default=1, metadata={"range": "[1, inf)", "help": "Largest values over time that are kept of every feature."}
+    )
+    seed: int = field(default=42, metadata={"range": "[0, 4294967295]", "help": "Of everything random."})
 
 
 def run(arguments):
@@ -38,11 +45,11 @@ def run(arguments):
     from hf_htc.training.word_vectors import build_text_rcnn
 
     if options.output_dir is None:
-        raise ValueError("`--output_dir` is missing: name the folder of the encoder.")
+        raise HTCError("`--output_dir` is missing: name the folder of the encoder.")
     started = time.time()
     dataset = data.load(seed=options.seed).dataset
     if "train" not in dataset:
-        raise ValueError(f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset`.")
+        raise HTCError(f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset`.")
     set_seed(options.seed)
     settings = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "output_dir"}
     if settings["embedding_size"] is None:

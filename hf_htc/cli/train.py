@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hf_htc import METHODS
 from hf_htc.cli.common import DataArguments, naming, parse, score_table, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 LOOPS = ("trainer", "accelerate")
@@ -26,14 +27,15 @@ class RunArguments:
         default=None, metadata={"help": "Options of the method's config as JSON, e.g. '{\"node_dim\": 100}'."}
     )
     max_length: int | None = field(
-        default=None, metadata={"help": "Cut texts at this many tokens; by default what the encoder takes."}
+        default=None, metadata={"range": "[1, inf)", "help": "Cut texts at this many tokens; by default what the encoder takes."}
     )
     lora: bool = field(
         default=False, metadata={"help": "Train low-rank adapters of the encoder (PEFT) and the whole classifier."}
     )
-    lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters."})
+    lora_rank: int = field(default=16, metadata={"range": "[1, inf)", "help": "Rank of the adapters."})
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."}
+        default=None,
+        metadata={"range": "[1, inf)", "help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."},
     )
     loop: str = field(
         default="trainer",
@@ -52,7 +54,7 @@ def run(arguments):
     )
     set_up_logging()
     if options.loop not in LOOPS:
-        raise ValueError(f"`--loop` is {options.loop!r}; it is {' or '.join(map(repr, LOOPS))}.")
+        raise HTCError(f"`--loop` is {options.loop!r}; it is {' or '.join(map(repr, LOOPS))}.")
     train(data, options, training, shlex.join(["hf-htc", "train", *public_arguments(arguments)]))
 
 
@@ -72,7 +74,7 @@ def train(data, options, training, command):
     hf_htc.register()
     model_class = hf_htc.model_class(options.method)
     if options.text_encoder is None:
-        raise ValueError(
+        raise HTCError(
             "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`. Without one, build "
             "an encoder from the training texts, `hf-htc textrcnn --output_dir textrcnn ...` with the same data options, and "
             "train with `--text_encoder textrcnn`."
@@ -84,7 +86,7 @@ def train(data, options, training, command):
         tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
     dataset, hierarchy = loaded = data.load(seed=training.seed)
     if "train" not in dataset:
-        raise ValueError(
+        raise HTCError(
             f"There is no training data; the splits are {list(dataset)}. Give `--train_file` or a `--dataset` with a train split."
         )
     print(
@@ -154,7 +156,7 @@ def run_loop(model, training, dataset, tokenizer, options):
     trainer = build_trainer(model, training, *splits, callbacks=callbacks, max_length=options.max_length)
     if trainer.is_fsdp_enabled:
         # The main process evaluates and saves alone, and would wait for the parts of the weights that others hold.
-        raise ValueError("Weights spread by FSDP are trained with `--loop accelerate`, which brings them together at the end.")
+        raise HTCError("Weights spread by FSDP are trained with `--loop accelerate`, which brings them together at the end.")
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, "trainer"))
     interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks)
     return model, trainer.state.log_history, interrupted, trainer.is_world_process_zero()
@@ -225,9 +227,9 @@ def _method_options(text):
     try:
         options = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"`--method_options` is not valid JSON: {error}.") from error
+        raise HTCError(f"`--method_options` is not valid JSON: {error}.") from error
     if not isinstance(options, dict):
-        raise ValueError("`--method_options` must be a JSON object, e.g. '{\"node_dim\": 100}'.")
+        raise HTCError("`--method_options` must be a JSON object, e.g. '{\"node_dim\": 100}'.")
     return options
 
 

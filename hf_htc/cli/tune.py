@@ -8,14 +8,19 @@ from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, naming, parse, read_yaml, set_up_logging
 from hf_htc.cli.train import RunArguments, _changed, _method_options, public_arguments, public_value
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
 class TuneArguments:
     """How the search goes; everything else is as in `hf-htc train`, and what is given a value there is not searched."""
 
-    trials: int = field(default=20, metadata={"help": "Trials to have in the end, those of an earlier run included."})
-    timeout: float | None = field(default=None, metadata={"help": "Begin no further trial after this many seconds."})
+    trials: int = field(
+        default=20, metadata={"range": "[1, inf)", "help": "Trials to have in the end, those of an earlier run included."}
+    )
+    timeout: float | None = field(
+        default=None, metadata={"range": "(0, inf)", "help": "Begin no further trial after this many seconds."}
+    )
     study_file: str | None = field(
         default=None,
         metadata={"help": "SQLite file of the trials, to go on from; by default study.db in `--output_dir`."},
@@ -97,7 +102,7 @@ def tune(data, options, tuning, training, given, command):
     dataset, hierarchy = data.load(seed=training.seed)
     for split in ("train", "validation"):
         if split not in dataset:
-            raise ValueError(f"There is no {split} data; the splits are {list(dataset)}. Give `--{split}_file`.")
+            raise HTCError(f"There is no {split} data; the splits are {list(dataset)}. Give `--{split}_file`.")
     # The fingerprint is that of the whole data set, as in the manifest of a training; from here on there is no test split.
     manifest = run_manifest(
         command,
@@ -215,19 +220,19 @@ def check_options(options, tuning, given):
     from hf_htc.training.tuning import OBJECTIVES
 
     if options.text_encoder is None:
-        raise ValueError(
+        raise HTCError(
             "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`, or the folder that "
             "`hf-htc textrcnn` has made."
         )
     if tuning.objective not in OBJECTIVES:
-        raise ValueError(f"`--objective` is {tuning.objective!r}; it is {', '.join(map(repr, OBJECTIVES))}.")
+        raise HTCError(f"`--objective` is {tuning.objective!r}; it is {', '.join(map(repr, OBJECTIVES))}.")
     if tuning.trials < 1:
-        raise ValueError(f"`--trials` is {tuning.trials}; it is at least 1.")
+        raise HTCError(f"`--trials` is {tuning.trials}; it is at least 1.")
     if options.loop != "trainer":
-        raise ValueError(f"`--loop` is {options.loop!r}; the search runs in the Trainer, whose results are the same.")
+        raise HTCError(f"`--loop` is {options.loop!r}; the search runs in the Trainer, whose results are the same.")
     for name, instead in _REFUSED.items():
         if given.get(name):
-            raise ValueError(f"`--{name}` is no option of a search: {instead}.")
+            raise HTCError(f"`--{name}` is no option of a search: {instead}.")
 
 
 def given_options(arguments):

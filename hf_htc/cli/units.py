@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.models.errors import HTCError
 
 
 @dataclass
@@ -14,8 +15,10 @@ class UnitsArguments:
     checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id of hpt, hidec or ptmt."})
     text: str | None = field(default=None, metadata={"help": "A text; without one, a document of the data set."})
     split: str = field(default="test", metadata={"help": "The split of the document."})
-    row: int = field(default=0, metadata={"help": "Its number in the split, from 0."})
-    most: int = field(default=8, metadata={"help": "Entries printed of a unit, beside the chosen and the gold ones."})
+    row: int = field(default=0, metadata={"range": "[0, inf)", "help": "Its number in the split, from 0."})
+    most: int = field(
+        default=8, metadata={"range": "[1, inf)", "help": "Entries printed of a unit, beside the chosen and the gold ones."}
+    )
     plot: str | None = field(default=None, metadata={"help": "An image file to draw the units into."})
     output: str | None = field(default=None, metadata={"help": "A JSON file to write the units into."})
 
@@ -37,7 +40,7 @@ def run(arguments):
         check_same_labels(own, hierarchy)
         rows = as_split(dataset, options.split)
         if not 0 <= options.row < len(rows):
-            raise ValueError(f"`--row` is {options.row}; the split {options.split!r} has the rows 0 to {len(rows) - 1}.")
+            raise HTCError(f"`--row` is {options.row}; the split {options.split!r} has the rows 0 to {len(rows) - 1}.")
         text, labels = rows[options.row]["text"], rows[options.row]["labels"]
     views = unit_view(model, tokenizer, text, labels)
     print(unit_text(views, options.most))

@@ -25,6 +25,8 @@ from pathlib import Path
 from xml.etree.ElementTree import TreeBuilder
 from xml.parsers import expat
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+
 
 def _gunzip(stream):
     return gzip.GzipFile(fileobj=stream)
@@ -43,7 +45,7 @@ FILE_SUFFIXES = {".gz": _gunzip, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 
 
-class ArchiveError(ValueError):
+class ArchiveError(HTCError):
     """An archive that is broken or not safe to read; the message names it and the member."""
 
 
@@ -160,7 +162,7 @@ def list_files(root):
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder or archive {str(root)!r}.")
+        raise HTCFileNotFoundError(f"There is no folder or archive {str(root)!r}.")
     found, seen = [], set()
     for folder, folders, names in os.walk(root, followlinks=True):
         place = os.path.realpath(folder)
@@ -296,7 +298,7 @@ def text_lines(stream, name, encodings=("utf-8",)):
             for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-16", newline="\n"), 1):  # noqa: B007
                 yield number, line.rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{name}, after line {number}: not UTF-16 text, as its first bytes say ({error}).") from error
+            raise HTCError(f"{name}, after line {number}: not UTF-16 text, as its first bytes say ({error}).") from error
         return
     for number, raw in enumerate(stream, 1):
         raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
@@ -307,7 +309,7 @@ def text_lines(stream, name, encodings=("utf-8",)):
             except UnicodeDecodeError:
                 continue
         else:
-            raise ValueError(f"{name}, line {number}: not {' or '.join(encodings)} text. Save the file in that encoding.")
+            raise HTCError(f"{name}, line {number}: not {' or '.join(encodings)} text. Save the file in that encoding.")
         yield number, line.rstrip("\r\n")
 
 
@@ -330,7 +332,7 @@ def parse_xml(data, name):
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
 
     def refuse(entity, *_):
-        raise ValueError(f"{name} declares the XML entity {entity!r}. Original files declare none; do not use this one.")
+        raise HTCError(f"{name} declares the XML entity {entity!r}. Original files declare none; do not use this one.")
 
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
@@ -340,5 +342,5 @@ def parse_xml(data, name):
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise ValueError(f"{name}, line {error.lineno}: not well-formed XML ({error}). Get the file again.") from error
+        raise HTCError(f"{name}, line {error.lineno}: not well-formed XML ({error}). Get the file again.") from error
     return builder.close()

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
+from hf_htc.models.errors import HTCError, HTCTypeError
+
 from .labels import arrow_column, from_arrow, label_ids, name_sets
 from .loading import check_options, read_labelled, report_empty_texts, report_unlabelled
 from .problems import Origin, ProblemLog
@@ -40,13 +42,13 @@ def check_dataset(dataset, hierarchy):
     ```
     """
     if not isinstance(dataset, (Dataset, DatasetDict)):
-        raise TypeError(f"`dataset` must be a `DatasetDict` or a `Dataset`, got {type(dataset).__name__}.")
+        raise HTCTypeError(f"`dataset` must be a `DatasetDict` or a `Dataset`, got {type(dataset).__name__}.")
     log = ProblemLog(strict=False)
     splits = {}
     for name, rows in ({"train": dataset} if isinstance(dataset, Dataset) else dataset).items():
         missing = [column for column in ("text", "labels") if column not in rows.column_names]
         if missing:
-            raise ValueError(f"The split {name!r} has no column {missing[0]!r}; its columns are {rows.column_names}.")
+            raise HTCError(f"The split {name!r} has no column {missing[0]!r}; its columns are {rows.column_names}.")
         splits[name] = (rows, Origin(name), _looked_up(rows, name, hierarchy, log))
     return _report(splits, hierarchy, "text", log)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from hf_htc.models.errors import HTCError, HTCTypeError
+
 
 IGNORED = -100
 
@@ -55,20 +57,20 @@ class HTCDataCollator:
 
     def __init__(self, tokenizer, pad_to_multiple_of=None):
         if tokenizer.pad_token_id is None:
-            raise ValueError("The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`.")
+            raise HTCError("The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`.")
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
-            raise ValueError(f"`pad_to_multiple_of` is {pad_to_multiple_of}; it must be at least 1, or None.")
+            raise HTCError(f"`pad_to_multiple_of` is {pad_to_multiple_of}; it must be at least 1, or None.")
         self.tokenizer = tokenizer
         self.pad_to_multiple_of = pad_to_multiple_of
 
     def __call__(self, features):
         features = list(features)
         if not features:
-            raise ValueError("The batch is empty; the collator needs at least one example.")
+            raise HTCError("The batch is empty; the collator needs at least one example.")
         wrong = next((f for f in features if not isinstance(f, Mapping) or "input_ids" not in f), None)
         if wrong is not None:
             columns = list(wrong) if isinstance(wrong, Mapping) else type(wrong).__name__
-            raise ValueError(f"An example has no `input_ids` ({columns}); call `tokenize_dataset` first.")
+            raise HTCError(f"An example has no `input_ids` ({columns}); call `tokenize_dataset` first.")
         batch = self._texts(features)
         if any("labels" in feature for feature in features):
             batch["labels"] = collate_labels([feature.get("labels") for feature in features])
@@ -97,9 +99,7 @@ class HTCDataCollator:
             for name in names:
                 values = np.asarray(feature[name])
                 if values.shape != (length,):
-                    raise ValueError(
-                        f"Example {i} has {length} `input_ids` and {name!r} of shape {values.shape}; they must match."
-                    )
+                    raise HTCError(f"Example {i} has {length} `input_ids` and {name!r} of shape {values.shape}; they must match.")
                 rows[name][i, place] = values
         return {name: torch.from_numpy(array) for name, array in rows.items()}
 
@@ -109,7 +109,7 @@ class HTCDataCollator:
             values = [torch.as_tensor(feature[name]) for feature in features]
             return torch.stack(values)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(
+            raise HTCError(
                 f"The column {name!r} cannot be stacked into a tensor ({type(error).__name__}: "
                 f"{error}). Remove it, as `tokenize_dataset` does."
             ) from error
@@ -127,26 +127,24 @@ def collate_labels(rows):
     """
     missing = [i for i, row in enumerate(rows) if row is None]
     if missing:
-        raise ValueError(f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction.")
+        raise HTCError(f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction.")
     arrays = [row.detach().cpu().numpy() if isinstance(row, torch.Tensor) else np.asarray(row) for row in rows]
     kinds = {"ids" if a.dtype.kind in "iu" else "multi-hot" if a.dtype.kind in "fb" else str(a.dtype) for a in arrays if a.size}
     if kinds - {"ids", "multi-hot"} or len(kinds) > 1:
-        raise TypeError(
+        raise HTCTypeError(
             "Labels of a batch must all be label ids (integers) or all be multi-hot rows (floats); got "
             f"{sorted(kinds)}. Label names become ids with `load_htc_dataset` or `hierarchy.encode`."
         )
     if kinds == {"multi-hot"}:
         shapes = {a.shape for a in arrays}
         if len(shapes) > 1 or len(arrays[0].shape) != 1:
-            raise ValueError(
-                f"Multi-hot labels must be rows of one length, the number of labels; got the shapes {sorted(shapes)}."
-            )
+            raise HTCError(f"Multi-hot labels must be rows of one length, the number of labels; got the shapes {sorted(shapes)}.")
         return torch.from_numpy(np.stack(arrays).astype(np.float32))
     ids = [a.reshape(-1) for a in arrays]
     ids = [a[a != IGNORED] for a in ids]
     for i, row in enumerate(ids):
         if len(np.unique(row)) < len(row):
-            raise ValueError(
+            raise HTCError(
                 f"Example {i} has a label id twice: {row[:10].tolist()}. Give each id once; multi-hot labels must be floats."
             )
     table = np.full((len(ids), max(1, *(len(row) for row in ids))), IGNORED, dtype=np.int64)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel
 
+from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 
@@ -72,7 +73,7 @@ def name_sets(dataset, label_columns, origin, log, label_separator=None, path_se
         values = _named_ids(values, feature, id_names, column)
     elif not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         if not pa.types.is_null(values.type):
-            raise TypeError(
+            raise HTCTypeError(
                 f"Column {column!r} of {origin.name} holds {array.type}; labels are names "
                 "(strings), lists of names, or separated strings with `label_separator`."
             )
@@ -95,7 +96,7 @@ def _flatten(array, column, label_separator):
     """Number of labels a row, `(S,)` int64, and all labels one behind the other."""
     if _is_list(array.type):
         if label_separator is not None:
-            raise ValueError(
+            raise HTCError(
                 f"`label_separator={label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
             )
         return pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64), array.flatten()
@@ -119,16 +120,14 @@ def _flatten(array, column, label_separator):
 def _named_ids(values, feature, id_names, column):
     names = feature.names if isinstance(feature, ClassLabel) else id_names
     if names is None:
-        raise TypeError(
+        raise HTCTypeError(
             f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, or pass the "
             "`LabelHierarchy` whose ids they are as `taxonomy`."
         )
     ids = values.fill_null(-1)
     wrong = ids.filter(pc.or_(pc.less(ids, 0), pc.greater_equal(ids, len(names))))
     if len(wrong):
-        raise ValueError(
-            f"Column {column!r} holds the label id {wrong[0].as_py()}; the taxonomy's ids are 0 to {len(names) - 1}."
-        )
+        raise HTCError(f"Column {column!r} holds the label id {wrong[0].as_py()}; the taxonomy's ids are 0 to {len(names) - 1}.")
     return pa.array(names, pa.string()).take(ids)
 
 
@@ -158,7 +157,7 @@ def _joined_paths(values, separator, origin, log):
     segments = values.flatten().dictionary_encode().dictionary.to_pylist()
     bad = next((s for s in segments if s is not None and separator in s), None)
     if bad is not None:
-        raise ValueError(
+        raise HTCError(
             f"{origin.name}: the path segment {bad!r} holds the path separator {separator!r}; choose another `path_separator`."
         )
     return pc.fill_null(pc.binary_join(values.cast(pa.list_(pa.string())), separator), "")
@@ -171,7 +170,7 @@ def _from_level_columns(dataset, columns, origin, log, separator):
         values = [None if v is None else str(v).strip() for v in dataset[column][:]]
         bad = next((v for v in values if v and separator in v), None)
         if bad is not None:
-            raise ValueError(
+            raise HTCError(
                 f"{origin.name}: {bad!r} in column {column!r} holds the path "
                 f"separator {separator!r}; choose another `path_separator`."
             )
@@ -230,11 +229,13 @@ def build_hierarchy(taxonomy, sets, path_separator, log):
     if taxonomy is not None:
         try:
             return LabelHierarchy.from_file(taxonomy, separator=path_separator)
+        except OSError:  # a missing file is no matter of its content
+            raise
         except (TypeError, ValueError) as error:
             log.error("bad_taxonomy", f"The taxonomy {str(taxonomy)!r} cannot be used: {error}")
     names = sorted({s.names[code] for s in sets for code in np.unique(s.codes)})
     if not names:
-        raise ValueError("No row has a label, so no taxonomy can be inferred. Check `label_column`, or pass `taxonomy`.")
+        raise HTCError("No row has a label, so no taxonomy can be inferred. Check `label_column`, or pass `taxonomy`.")
     if path_separator:
         return LabelHierarchy.from_paths(names, path_separator)
     logger.warning(

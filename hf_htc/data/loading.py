@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, Features, List, Value, concatenate_datasets
 
+from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
 from hf_htc.models.whole_files import new_folder
 
@@ -188,11 +189,11 @@ def load_htc_dataset(
     repository = {"config_name": config_name, "data_dir": data_dir, "revision": revision, "token": token}
     label_columns = check_options(name_or_path, files, repository, text_column, label_column, label_separator, path_separator)
     if labels not in ("all", "used"):
-        raise ValueError(f"`labels` is {labels!r}; it must be 'all' or 'used'.")
+        raise HTCError(f"`labels` is {labels!r}; it must be 'all' or 'used'.")
     if closure not in (None, "up"):
-        raise ValueError(f"`closure` is {closure!r}; it must be None (labels as given) or 'up' (ancestors added).")
+        raise HTCError(f"`closure` is {closure!r}; it must be None (labels as given) or 'up' (ancestors added).")
     if not 0 <= validation_fraction < 1:
-        raise ValueError(
+        raise HTCError(
             f"`validation_fraction` is {validation_fraction!r}; it must lie in [0, 1), where 0 makes no validation split."
         )
     log = ProblemLog(strict=True)
@@ -227,29 +228,27 @@ def load_htc_dataset(
 def check_options(name_or_path, files, repository, text_column, label_column, label_separator, path_separator):
     """Refuses contradictory options; returns the label columns as a list."""
     if (name_or_path is None) == (not files):
-        raise ValueError(
+        raise HTCError(
             "Pass either `name_or_path` or files (`train_file`, `validation_file`, `test_file`)"
             + (f"; got {str(name_or_path)!r} and {sorted(files)}." if files else "; got neither.")
         )
     extra = [name for name, value in repository.items() if value is not None]
     if files and extra:
-        raise ValueError(f"`{extra[0]}` belongs to a folder or Hub repository, but own files are given. Leave it out.")
+        raise HTCError(f"`{extra[0]}` belongs to a folder or Hub repository, but own files are given. Leave it out.")
     label_columns = [label_column] if isinstance(label_column, str) else list(label_column)
     if not label_columns or len(set(label_columns)) < len(label_columns):
-        raise ValueError(f"`label_column` is {label_column!r}; name one column, or one different column a level.")
+        raise HTCError(f"`label_column` is {label_column!r}; name one column, or one different column a level.")
     if text_column in label_columns:
-        raise ValueError(f"`text_column` and `label_column` both name {text_column!r}; they must differ.")
+        raise HTCError(f"`text_column` and `label_column` both name {text_column!r}; they must differ.")
     for name, value in (("label_separator", label_separator), ("path_separator", path_separator)):
         if value == "":
-            raise ValueError(
-                f"`{name}` is an empty string; give a character such as '{';' if name[0] == 'l' else '/'}', or None."
-            )
+            raise HTCError(f"`{name}` is an empty string; give a character such as '{';' if name[0] == 'l' else '/'}', or None.")
     if label_separator is not None and label_separator == path_separator:
-        raise ValueError(
+        raise HTCError(
             f"`label_separator` and `path_separator` are both {label_separator!r}; labels and segments need different ones."
         )
     if label_separator is not None and len(label_columns) > 1:
-        raise ValueError(f"`label_separator` is for one column of labels; {label_columns} are the levels of one path.")
+        raise HTCError(f"`label_separator` is for one column of labels; {label_columns} are the levels of one path.")
     return label_columns
 
 
@@ -296,7 +295,7 @@ def report_empty_texts(dataset, text_column, origin, log):
     if pa.types.is_null(kind):
         column, kind = column.cast(pa.string()), pa.string()
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise TypeError(f"Column {text_column!r} of {origin.name} holds {kind}; texts are strings.")
+        raise HTCTypeError(f"Column {text_column!r} of {origin.name} holds {kind}; texts are strings.")
     blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True)
     rows = np.flatnonzero(blank.to_numpy())
     if len(rows):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError
+
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -44,7 +46,7 @@ class ProblemLog:
         self.strict = strict
         self.problems = []
 
-    def error(self, kind, message, count=1, examples=(), exception=ValueError):
+    def error(self, kind, message, count=1, examples=(), exception=HTCError):
         """Raises `exception(message)` when strict, otherwise collects the problem."""
         if self.strict:
             raise exception(message)

@@ -16,6 +16,8 @@ from datasets import Dataset, load_dataset
 from datasets.utils import tqdm
 from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCTypeError
+
 from .problems import Origin
 
 
@@ -31,13 +33,13 @@ def check_file(path, what="file"):
     path = Path(path)
     if not path.is_file():
         near = sorted(p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES) if path.parent.is_dir() else []
-        raise FileNotFoundError(
+        raise HTCFileNotFoundError(
             f"There is no {what} {str(path)!r}."
             + (f" The folder holds {near[:10]}." if near else " The folder does not exist." if not path.parent.is_dir() else "")
             + " Correct the path."
         )
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path.name!r} is of no known kind; give a file that ends in one of {', '.join(SUFFIXES)}.")
+        raise HTCError(f"{path.name!r} is of no known kind; give a file that ends in one of {', '.join(SUFFIXES)}.")
     return path
 
 
@@ -72,7 +74,7 @@ def read_files(paths, text_column, label_columns, log, cache_dir=None):
     if kinds == {".parquet"}:
         return _read_parquet(paths, text_column, label_columns, size, cache_dir)
     if len(paths) > 1:
-        raise ValueError(f"One split has the files {[p.name for p in paths]}; only Parquet may come in several files.")
+        raise HTCError(f"One split has the files {[p.name for p in paths]}; only Parquet may come in several files.")
     path = paths[0]
     with (
         quiet_unless_big(size),
@@ -100,7 +102,7 @@ def check_columns(columns, needed, name):
     columns = list(columns)
     for column in needed:
         if column not in columns:
-            raise ValueError(
+            raise HTCError(
                 f"{name} has no column {column!r}; its columns are {columns}. Name "
                 "the right ones with `text_column` and `label_column`."
             )
@@ -111,7 +113,7 @@ def _read_parquet(paths, text_column, label_columns, size, cache_dir):
         try:
             names = pq.read_schema(path).names
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path.name!r} cannot be read as Parquet: {error}. Write the file again.") from error
+            raise HTCError(f"{path.name!r} cannot be read as Parquet: {error}. Write the file again.") from error
         check_columns(names, [text_column, *label_columns], path.name)
     with quiet_unless_big(size):
         # One call a split: a single call would force the columns of the first split on the others.
@@ -123,7 +125,7 @@ def _decode(raw, path, number):
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start}: 0x{raw[error.start]:02x}); save {path.name} as UTF-8") from error
+        raise HTCError(f"not UTF-8 text (byte {error.start}: 0x{raw[error.start]:02x}); save {path.name} as UTF-8") from error
 
 
 def _read_json(path, log, bar):
@@ -142,7 +144,7 @@ def _read_json(path, log, bar):
                 try:
                     row = json.loads(_decode(raw, path, number))
                     if not isinstance(row, dict):
-                        raise ValueError(f"a JSON {type(row).__name__} where an object is needed")
+                        raise HTCError(f"a JSON {type(row).__name__} where an object is needed")
                 except ValueError as error:
                     log.error(
                         "unreadable_row",
@@ -153,7 +155,7 @@ def _read_json(path, log, bar):
                 rows.append(row)
                 lines.append(number)
     if not rows:
-        raise ValueError(f"{path.name} holds no readable row.")
+        raise HTCError(f"{path.name} holds no readable row.")
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}, None if lines is None else np.asarray(lines)
 
@@ -162,7 +164,7 @@ def _json_list(path, raw, log):
     try:
         rows = json.loads(_decode(raw, path, 1))
     except ValueError as error:
-        raise ValueError(f"{path.name} starts with '[' but is no JSON list: {error}.") from error
+        raise HTCError(f"{path.name} starts with '[' but is no JSON list: {error}.") from error
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             log.error(
@@ -188,11 +190,11 @@ def _read_csv(path, log, bar):
             reader = csv.reader(lines_of(file), delimiter="\t" if tabs else ",", strict=True)
             header = next(reader, None)
             if not header or not any(name.strip() for name in header):
-                raise ValueError(f"{path.name} has no header. The first line must name the columns, e.g. text,labels.")
+                raise HTCError(f"{path.name} has no header. The first line must name the columns, e.g. text,labels.")
             header = [name.strip() for name in header]
             repeated = sorted({name for name in header if header.count(name) > 1})
             if repeated:
-                raise ValueError(f"{path.name} has the column {repeated[0]!r} twice; its header is {header}. Rename one.")
+                raise HTCError(f"{path.name} has the column {repeated[0]!r} twice; its header is {header}. Rename one.")
             while True:
                 start = reader.line_num + 1
                 try:
@@ -224,7 +226,7 @@ def _read_csv(path, log, bar):
     finally:
         csv.field_size_limit(limit)
     if not rows:
-        raise ValueError(f"{path.name} holds no readable row below its header.")
+        raise HTCError(f"{path.name} holds no readable row below its header.")
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}, np.asarray(lines)
 
 
@@ -237,7 +239,7 @@ def _text_array(values, origin, log):
                 log.error(
                     "wrong_type",
                     f"{origin.at(row)}: the text is a {type(value).__name__}, {_short(value)}; it must be a string.",
-                    exception=TypeError,
+                    exception=HTCTypeError,
                 )
                 values[row] = None
         return pa.array(values, pa.large_string())
@@ -274,7 +276,7 @@ def _label_array(values, name, origin, log):
             f"{origin.at(row)}: column {name!r} holds {_short(value)}"
             + (f", unlike the rows above ({first})" if form and first else "")
             + f". {LABEL_FORMS}.",
-            exception=TypeError,
+            exception=HTCTypeError,
         )
         values[row] = None
     if first in ("string", "integer"):

@@ -11,6 +11,8 @@ from datasets import load_dataset
 from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+
 from .problems import Origin
 from .readers import SUFFIXES, check_columns, check_file, quiet_unless_big, read_files
 
@@ -65,7 +67,7 @@ def open_source(
         _refuse_options(hub_only, f"the folder {str(name_or_path)!r}")
         return _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir)
     if folder.is_file():
-        raise ValueError(f"{str(name_or_path)!r} is a file; pass it as `train_file`, `validation_file` or `test_file`.")
+        raise HTCError(f"{str(name_or_path)!r} is a file; pass it as `train_file`, `validation_file` or `test_file`.")
     return _from_hub(
         str(name_or_path), taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token
     )
@@ -76,13 +78,13 @@ def _refuse_repeated_files(files):
     for name, path in files.items():
         other = seen.setdefault(Path(path).resolve(), name)
         if other != name:
-            raise ValueError(f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own.")
+            raise HTCError(f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own.")
 
 
 def _refuse_options(options, where):
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise ValueError(f"`{given[0]}` means nothing for {where}. Leave it out.")
+        raise HTCError(f"`{given[0]}` means nothing for {where}. Leave it out.")
 
 
 def _own_taxonomy(taxonomy):
@@ -138,11 +140,11 @@ def has_configs(readme):
 def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir):
     root = folder / data_dir if data_dir else folder
     if not root.is_dir():
-        raise FileNotFoundError(f"{str(folder)!r} has no folder {str(data_dir)!r}; correct `data_dir`.")
+        raise HTCFileNotFoundError(f"{str(folder)!r} has no folder {str(data_dir)!r}; correct `data_dir`.")
     if isinstance(taxonomy, (str, Path)):
         inside = root / taxonomy
         if not inside.is_file() and not Path(taxonomy).is_file():
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"There is no taxonomy {str(taxonomy)!r}, neither in {str(root)!r} nor here. The folder holds "
                 f"{sorted(p.name for p in root.iterdir() if p.is_file())[:20]}."
             )
@@ -155,10 +157,10 @@ def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name,
             splits = load_dataset(str(root), name=config_name, cache_dir=cache_dir)
         return Source(_named_splits(splits, folder.name, text_column, label_columns), taxonomy)
     if config_name is not None:
-        raise ValueError(f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}.")
+        raise HTCError(f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}.")
     files = split_files([p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()])
     if not files:
-        raise FileNotFoundError(
+        raise HTCFileNotFoundError(
             f"{str(root)!r} holds no data files. Expected train, validation and test as `train.parquet`, "
             f"`data/train-*.parquet` or another of {', '.join(SUFFIXES)}; it has "
             f"{sorted(p.name for p in root.iterdir())[:20]}."
@@ -197,7 +199,7 @@ def _from_hub(repo_id, taxonomy, text_column, label_columns, log, config_name, d
             splits = load_dataset(repo_id, name=config_name, cache_dir=cache_dir, revision=revision, token=token)
     except (FileNotFoundError, HfHubHTTPError, HFValidationError, ConnectionError) as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise FileNotFoundError(
+        raise HTCFileNotFoundError(
             f"{repo_id!r} is neither a built-in data set ({', '.join(BUILDERS)}), nor a folder here, nor a data set "
             f"that the Hub gave ({reason}). For own files pass `train_file`."
         ) from error
@@ -227,7 +229,7 @@ def _hub_file(repo_id, name, hub):
         known = try_to_load_from_cache(repo_id, name, revision=hub["revision"], repo_type="dataset")
         if known is _CACHED_NO_EXIST:
             return None
-        raise FileNotFoundError(
+        raise HTCFileNotFoundError(
             f"{name!r} of {repo_id!r} is not in the cache and the Hub cannot be reached. Go online, or pass local files."
         ) from error
     except EntryNotFoundError:

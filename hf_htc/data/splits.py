@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
 
+from hf_htc.models.errors import HTCError, HTCTypeError
+
 from .labels import arrow_column, from_arrow
 
 
@@ -31,9 +33,9 @@ def as_split(dataset, split):
     if isinstance(dataset, Dataset):
         return dataset
     if not isinstance(dataset, DatasetDict):
-        raise TypeError(f"Expected a `Dataset` or a `DatasetDict`, got {type(dataset).__name__}.")
+        raise HTCTypeError(f"Expected a `Dataset` or a `DatasetDict`, got {type(dataset).__name__}.")
     if split not in dataset:
-        raise ValueError(f"The data set has no split {split!r}; its splits are {list(dataset)}.")
+        raise HTCError(f"The data set has no split {split!r}; its splits are {list(dataset)}.")
     return dataset[split]
 
 
@@ -47,9 +49,11 @@ def check_is_split(dataset, argument="train_dataset"):
     if isinstance(dataset, dict):
         splits = list(dataset)
         example = "train" if "train" in splits or not splits else splits[0]
-        raise TypeError(f"`{argument}` got a DatasetDict with the splits {splits}; pass one split, e.g. `dataset[{example!r}]`.")
+        raise HTCTypeError(
+            f"`{argument}` got a DatasetDict with the splits {splits}; pass one split, e.g. `dataset[{example!r}]`."
+        )
     if isinstance(dataset, tuple):
-        raise TypeError(
+        raise HTCTypeError(
             f"`{argument}` got a tuple. `load_htc_dataset` gives data set and hierarchy: `dataset, "
             "hierarchy = load_htc_dataset(...)`, then pass one split, e.g. `dataset['train']`."
         )
@@ -127,7 +131,7 @@ def dataset_fingerprint(dataset, hierarchy):
     for name in sorted(splits):
         missing = {"text", "labels"} - set(splits[name].column_names)
         if missing:
-            raise ValueError(
+            raise HTCError(
                 f"The split {name!r} has no column {sorted(missing)[0]!r}; take the fingerprint before `tokenize_dataset`."
             )
         digest.update(f"\0{name}\0{len(splits[name])}\0".encode())

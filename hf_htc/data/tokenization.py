@@ -6,6 +6,8 @@ import logging
 
 from datasets import Dataset, DatasetDict, Features
 
+from hf_htc.models.errors import HTCError, HTCTypeError
+
 from .readers import PROGRESS_BYTES, quiet_unless_big
 
 
@@ -44,12 +46,12 @@ def tokenize_dataset(dataset, tokenizer, max_length=None, num_proc=None):
     if max_length is None and tokenizer.model_max_length <= LARGEST_LIMIT:
         max_length = tokenizer.model_max_length
     if max_length is not None and max_length <= tokenizer.num_special_tokens_to_add():
-        raise ValueError(
+        raise HTCError(
             f"`max_length` is {max_length}, but the tokenizer adds "
             f"{tokenizer.num_special_tokens_to_add()} special tokens; it must be larger."
         )
     if not isinstance(dataset, (Dataset, DatasetDict)):
-        raise TypeError(f"`dataset` must be a `Dataset` or a `DatasetDict`, got {type(dataset).__name__}.")
+        raise HTCTypeError(f"`dataset` must be a `Dataset` or a `DatasetDict`, got {type(dataset).__name__}.")
     splits = dataset if isinstance(dataset, DatasetDict) else {"": dataset}
     # The first call sets the state of a fast tokenizer, which is part of the cache key of `map`.
     _encode(["a"], tokenizer, max_length)
@@ -82,7 +84,7 @@ def _encode(texts, tokenizer, max_length):
 def _tokenize_split(split, name, tokenizer, max_length, num_proc):
     if "text" not in split.column_names:
         where = f" of the split {name!r}" if name else ""
-        raise ValueError(
+        raise HTCError(
             f"The data{where} has no column 'text'; its columns are {split.column_names}. "
             "`load_htc_dataset(text_column=...)` renames the column."
         )

@@ -5,6 +5,8 @@ Legend: `S` documents, `M` nodes, `U` units of a document.
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError
+
 from ..models.label_sets import as_csr, gather_rows, row_ids, sorted_unique
 
 
@@ -28,7 +30,7 @@ def unit_statistics(hierarchy, label_sets=None, kind="parent"):
         `ValueError`: an unknown kind, no documents, or ids that are no labels.
     """
     if kind not in ("level", "parent"):
-        raise ValueError(f"`kind` is {kind!r}; allowed are 'level', 'parent'.")
+        raise HTCError(f"`kind` is {kind!r}; allowed are 'level', 'parent'.")
     N, M = hierarchy.num_labels, hierarchy.num_nodes
     num_children = np.array([len(row) for row in hierarchy.children])
     is_inner = num_children > 0
@@ -43,7 +45,7 @@ def unit_statistics(hierarchy, label_sets=None, kind="parent"):
     indptr, indices, _ = as_csr(label_sets, N)
     num_documents = len(indptr) - 1
     if num_documents == 0:
-        raise ValueError("`label_sets` has no documents.")
+        raise HTCError("`label_sets` has no documents.")
     labels = sorted_unique(row_ids(indptr) * M + indices)
     if kind == "level":
         units, entries, positives = num_units * num_documents, M * num_documents, len(labels)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCImportError
 
 
 def svm_baseline(dataset, hierarchy, closure="none", splits=("validation", "test"), seed=0):
@@ -26,7 +27,7 @@ def svm_baseline(dataset, hierarchy, closure="none", splits=("validation", "test
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.svm import LinearSVC
     except ImportError as error:
-        raise ImportError("The SVM baseline needs scikit-learn: pip install 'hf_htc[baseline]'.") from error
+        raise HTCImportError("The SVM baseline needs scikit-learn: pip install 'hf_htc[baseline]'.") from error
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=300_000, dtype=np.float32)
     features = vectorizer.fit_transform(dataset["train"]["text"])
     gold = dataset["train"]["labels"]

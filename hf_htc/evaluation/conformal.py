@@ -6,6 +6,7 @@ Legend: `S` documents, `N` labels.
 import numpy as np
 
 from hf_htc.models.conformal import KINDS, SURE, LabelTree, back_off, conformal_sets, nested_labels
+from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids
 
 
@@ -34,14 +35,14 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
         `"back_off"`.
     """
     if kind not in KINDS:
-        raise ValueError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
+        raise HTCError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
     if not 0 < coverage < 1:
-        raise ValueError(f"`coverage` is {coverage}; it lies in (0, 1).")
+        raise HTCError(f"`coverage` is {coverage}; it lies in (0, 1).")
     logits = np.asarray(logits, dtype=np.float64)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     expected = (len(indptr) - 1, hierarchy.num_labels)
     if logits.shape != expected or not len(logits):
-        raise ValueError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
+        raise HTCError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
     result = {"kind": kind, "coverage": coverage, "num_documents": len(logits)}
     if kind == "back_off":
         scores = needed_sureness(logits, path_ends(indptr, indices, hierarchy), hierarchy)
@@ -72,7 +73,7 @@ def path_ends(indptr, indices, hierarchy):
         above = {x for label in labels for x in hierarchy.ancestors(label)}
         found = [label for label in labels if label not in above]
         if len(found) != 1:
-            raise ValueError(
+            raise HTCError(
                 f"Document {row} has {len(found)} paths; backing off to an ancestor needs exactly one. Use `kind='risk'`."
             )
         ends[row] = found[0]

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from hf_htc.models.errors import HTCError, HTCImportError
+
 
 LEAST_DOCUMENTS = 10
 NO_LABEL = "no label"
@@ -62,9 +64,9 @@ def check_embeddings(num_documents):
     for package, extra in (("sklearn", "baseline"), ("matplotlib", "plot")):
         if find_spec(package) is None:
             name = {"sklearn": "scikit-learn"}.get(package, package)
-            raise ImportError(f"A map of the embeddings needs {name}: pip install 'hf_htc[{extra}]'.")
+            raise HTCImportError(f"A map of the embeddings needs {name}: pip install 'hf_htc[{extra}]'.")
     if num_documents < LEAST_DOCUMENTS:
-        raise ValueError(f"A map of the embeddings needs at least {LEAST_DOCUMENTS} documents; there are {num_documents}.")
+        raise HTCError(f"A map of the embeddings needs at least {LEAST_DOCUMENTS} documents; there are {num_documents}.")
 
 
 def embedding_map(model, tokenizer, texts, gold, seed=42, batch_size=64, most_documents=2000, most_labels=300):
@@ -167,7 +169,7 @@ def tsne(vectors, seed=42):
     from sklearn.manifold import TSNE
 
     if not np.ptp(vectors, axis=0).any():
-        raise ValueError("All texts have the same vector, so that there is no map of them; is the model trained?")
+        raise HTCError("All texts have the same vector, so that there is no map of them; is the model trained?")
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
 

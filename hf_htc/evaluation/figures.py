@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError, HTCImportError
 from hf_htc.models.whole_files import whole_file
 
 
@@ -46,14 +47,14 @@ def drawing(width=6.0, height=3.2, path=None):
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Figures need matplotlib: pip install 'hf_htc[plot]'.") from error
+        raise HTCImportError("Figures need matplotlib: pip install 'hf_htc[plot]'.") from error
     with matplotlib.rc_context({"svg.hashsalt": "hf_htc", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
         figure = Figure(figsize=(width, height))  # not by pyplot, whose state and back end are the caller's
         if path is not None:
             path, kinds = Path(path), sorted(figure.canvas.get_supported_filetypes())
             if path.suffix[1:].lower() not in kinds:
                 allowed = ", ".join(f".{kind}" for kind in kinds)
-                raise ValueError(f"{path.name!r} has the suffix {path.suffix!r}; a figure's file ends in one of {allowed}.")
+                raise HTCError(f"{path.name!r} has the suffix {path.suffix!r}; a figure's file ends in one of {allowed}.")
         made = _Drawing(figure, figure.subplots())
         for side in ("top", "right"):
             made.axes.spines[side].set_visible(False)

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from hf_htc.evaluation.details import EvaluationDetails
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 from hf_htc.models.prediction import check_texts
 from hf_htc.models.whole_files import whole_file
 
@@ -113,12 +114,12 @@ def check_same_labels(model_hierarchy, data_hierarchy):
     extra, missing = sorted(set(theirs) - set(mine)), sorted(set(mine) - set(theirs))
     if extra or missing:
         which = f"{extra[0]!r} only in the data" if extra else f"{missing[0]!r} only in the checkpoint"
-        raise ValueError(
+        raise HTCError(
             f"The checkpoint has other labels than the data ({len(mine)} and {len(theirs)}): {which}. Give the taxonomy the "
             "checkpoint was trained with, or another checkpoint."
         )
     place = next(i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b)
-    raise ValueError(
+    raise HTCError(
         f"The checkpoint and the data number their labels differently: id {place} is {mine[place]!r} and {theirs[place]!r}. "
         "Load the data with the checkpoint's hierarchy: `taxonomy=model.config.get_hierarchy()`."
     )
@@ -177,7 +178,7 @@ def predict_file(
         output that belongs to another input, checkpoint, closure or decoder. `TypeError`: a text that is no string.
     """
     if not Path(input_file).is_file():
-        raise FileNotFoundError(f"There is no input file {str(input_file)!r}.")
+        raise HTCFileNotFoundError(f"There is no input file {str(input_file)!r}.")
     closure = model.default_closure(closure)
     output = Path(output_file)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -214,13 +215,13 @@ def _resume(output, documents, chunk_size, expected):
         record = _record(line, place, output)
         document = next(documents, None)
         if document is None or document[0] != record["id"]:
-            raise ValueError(
+            raise HTCError(
                 f"{output.name!r} was made from another input: its line {place + 1} has the id {record['id']!r}. Remove it, or "
                 "give another output file."
             )
         for key, value in expected.items():
             if record.get(key) != value:
-                raise ValueError(
+                raise HTCError(
                     f"{output.name!r} was made with another {key}: its line {place + 1} has {record.get(key)!r}, this run has "
                     f"{value!r}. Remove it, or give another output file."
                 )
@@ -244,7 +245,7 @@ def _record(line, place, output):
     except ValueError:
         record = None
     if not isinstance(record, dict) or not {"id", "closure", "checkpoint"} <= set(record):
-        raise ValueError(
+        raise HTCError(
             f"Line {place + 1} of the output file {output.name!r} is no prediction record. Remove the file, or give another one."
         )
     return record
@@ -259,10 +260,10 @@ def _read_documents(input_file, text_column):
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ValueError(f"Line {line_number} of {name!r} is not valid JSON: {error}.") from error
+                raise HTCError(f"Line {line_number} of {name!r} is not valid JSON: {error}.") from error
             if not isinstance(row, dict) or text_column not in row:
                 columns = sorted(row) if isinstance(row, dict) else type(row).__name__
-                raise ValueError(
+                raise HTCError(
                     f"Line {line_number} of {name!r} has no column {text_column!r}; it has {columns}. Pass `--text_column`."
                 )
             try:

@@ -6,6 +6,7 @@ Legend: `S` documents, `K` ranks.
 import numpy as np
 
 from hf_htc.metrics.hierarchical_f1 import RankingScorer
+from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr
 
 
@@ -29,10 +30,10 @@ def ranking_scores(ranked, gold, num_labels, k=5):
     ranked = np.asarray(ranked)
     indptr, indices, _ = as_csr(gold, num_labels)
     if len(ranked) != len(indptr) - 1:
-        raise ValueError(f"`ranked` has {len(ranked)} documents, `gold` has {len(indptr) - 1}.")
+        raise HTCError(f"`ranked` has {len(ranked)} documents, `gold` has {len(indptr) - 1}.")
     best = min(k, num_labels)
     if ranked.ndim != 2 or ranked.shape[1] < best:
-        raise ValueError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels a document.")
+        raise HTCError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels a document.")
     names = (f"recall_at_{k}", f"ndcg_at_{k}")
     if len(ranked) == 0:
         return dict.fromkeys(names, 0.0)

@@ -5,6 +5,7 @@ Legend: `S` documents, `N` labels, `R` resamples.
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError, HTCImportError
 from hf_htc.models.label_sets import as_csr, contains, row_ids, sorted_unique
 
 
@@ -37,7 +38,7 @@ def paired_bootstrap(gold, first, second, num_labels, num_resamples=2000, seed=0
     sides = []
     for name, runs in (("first", first), ("second", second)):
         if not runs:
-            raise ValueError(f"`{name}` has no runs; give a list of the predictions of at least one run.")
+            raise HTCError(f"`{name}` has no runs; give a list of the predictions of at least one run.")
         sides.append([_Counts(gold, run, num_labels, hierarchy, f"Run {i} of `{name}`") for i, run in enumerate(runs)])
     scores = [[], []]
     for weights in _drawn(sides[0][0], num_resamples, seed):
@@ -79,7 +80,7 @@ def bootstrap_intervals(gold, predicted, num_labels, num_resamples=2000, seed=0,
         `ImportError`: scipy is missing.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` is {confidence!r}; it must lie between 0 and 1, e.g. 0.95.")
+        raise HTCError(f"`confidence` is {confidence!r}; it must lie between 0 and 1, e.g. 0.95.")
     counts = _Counts(gold, predicted, num_labels, hierarchy, "`predicted`")
     scores = _joined([_scores(counts.weighted(weights)) for weights in _drawn(counts, num_resamples, seed)])
     edges = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -137,13 +138,13 @@ class _Counts:
         try:
             from scipy.sparse import csr_matrix
         except ImportError as error:
-            raise ImportError("Resampling needs scipy: pip install 'hf_htc[baseline]'.") from error
+            raise HTCImportError("Resampling needs scipy: pip install 'hf_htc[baseline]'.") from error
         gold, predicted = as_csr(gold, num_labels)[:2], as_csr(predicted, num_labels)[:2]
         self.num_documents = len(gold[0]) - 1
         if len(predicted[0]) - 1 != self.num_documents:
-            raise ValueError(f"{what} has {len(predicted[0]) - 1:,} documents, `gold` has {self.num_documents:,}.")
+            raise HTCError(f"{what} has {len(predicted[0]) - 1:,} documents, `gold` has {self.num_documents:,}.")
         if self.num_documents == 0:
-            raise ValueError("There are no documents to draw from.")
+            raise HTCError("There are no documents to draw from.")
         keys = _three(gold, predicted, num_labels)
         shape = (self.num_documents, num_labels)
         # Transposed: sparse matrices multiply from the left.

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCFloatingPointError
 
 
 _BITS = 8
@@ -35,7 +36,7 @@ class StreamingMetrics:
         """`(B, N)` logits to `(B, ceil(N / 8))` uint8 on the same device; NaN logits raise."""
         logits = logits[0] if isinstance(logits, (tuple, list)) else logits
         if bool(torch.isnan(logits).any()):
-            raise FloatingPointError("The model gave NaN logits; lower the learning rate or train in float32.")
+            raise HTCFloatingPointError("The model gave NaN logits; lower the learning rate or train in float32.")
         boundary = self.boundary.to(logits.device) if isinstance(self.boundary, torch.Tensor) else self.boundary
         return pack_bits(logits.float() > boundary)
 

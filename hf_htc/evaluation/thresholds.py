@@ -5,6 +5,7 @@ Legend: `S` documents, `N` labels, `K` entries (documents x labels).
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids
 
 
@@ -31,14 +32,14 @@ def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
         `ValueError`: an unknown kind, no documents, logits of another shape or not finite.
     """
     if kind not in KINDS:
-        raise ValueError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
+        raise HTCError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
     logits = np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits, dtype=np.float64)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     expected = (len(indptr) - 1, hierarchy.num_labels)
     if logits.shape != expected or len(logits) == 0:
-        raise ValueError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
+        raise HTCError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
     if not np.isfinite(logits).all():
-        raise ValueError("`logits` hold NaN or infinite values.")
+        raise HTCError("`logits` hold NaN or infinite values.")
     holds = np.zeros(logits.shape, dtype=bool)
     holds[row_ids(indptr), indices] = True
     whole = best_threshold(logits.ravel(), holds.ravel())

@@ -3,6 +3,7 @@
 import torch
 
 from hf_htc.evaluation.figures import drawing
+from hf_htc.models.errors import HTCError
 from hf_htc.models.prediction import check_texts, encode_texts
 from hf_htc.models.unit_losses import BIAS_FUNCTIONS
 from hf_htc.models.units import Units
@@ -31,7 +32,7 @@ def unit_view(model, tokenizer, text, labels=None):
     """
     config, hierarchy = model.config, model.config.get_hierarchy()
     if not hasattr(config, "unit_loss"):
-        raise ValueError(f"A {config.model_type} model does not decide in units; those of hpt, hidec and ptmt do.")
+        raise HTCError(f"A {config.model_type} model does not decide in units; those of hpt, hidec and ptmt do.")
     check_texts([text])
     was_training = model.training
     model.eval()

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
 from hf_htc.models.modeling_htc import public_name
 
 
@@ -34,12 +35,12 @@ def is_peft_model(model, base_model=None):
     if hasattr(model, "merge_and_unload") and hasattr(model, "get_base_model"):
         return True
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise TypeError(
+        raise HTCTypeError(
             "`model` carries an adapter that transformers attached. Load it with `PeftModel.from_pretrained(base, adapter)` and "
             "pass that, or its `merge_and_unload()`."
         )
     if base_model is not None:
-        raise ValueError(f"`base_model` is {str(base_model)!r}, but the model has no adapter; leave it out.")
+        raise HTCError(f"`base_model` is {str(base_model)!r}, but the model has no adapter; leave it out.")
     return False
 
 
@@ -62,14 +63,14 @@ def make_base(model, tokenizer, base_model, write, api=None):
     under = model.get_base_model()
     base_model = str(base_model or public_name(getattr(under.config, "_name_or_path", "") or ""))
     if not base_model:
-        raise ValueError(
+        raise HTCError(
             "`model` is a PEFT model, and an adapter needs a saved base checkpoint to be loaded on. Pass `base_model=`: "
             + ("a Hub id" if api else "a folder or Hub id")
             + ", made if missing. Or save `model.merge_and_unload()`, which needs no base."
         )
     is_folder = Path(base_model).exists() or not public_name(base_model)
     if api is not None and is_folder:
-        raise ValueError(
+        raise HTCError(
             f"`base_model` is the folder {base_model!r}, where nobody else can load it; give the Hub id it has or shall have."
         )
     if Path(base_model).exists() if is_folder else (api is None or api.repo_exists(base_model)):
@@ -121,7 +122,7 @@ def _check_same(under, base_model, api):
     try:
         saved = AutoModelForSequenceClassification.from_pretrained(base_model, **token)
     except OSError as error:
-        raise OSError(
+        raise HTCOSError(
             f"There is no base checkpoint {base_model!r} that can be loaded. A folder that shall be made is written as "
             f"{'./' + base_model!r}. The reason: {error}"
         ) from error
@@ -129,7 +130,7 @@ def _check_same(under, base_model, api):
     for key in sorted(mine.keys() | theirs.keys()):
         if mine.get(key) != theirs.get(key):
             shown = "" if len(f"{mine.get(key)}{theirs.get(key)}") > 200 else f": {theirs.get(key)!r}, here {mine.get(key)!r}"
-            raise ValueError(
+            raise HTCError(
                 f"The base checkpoint {base_model!r} has another `{key}` than the model under the adapter{shown}. Whoever loads "
                 "the adapter gets the base's; give another `base_model`, which is made if missing."
             )
@@ -137,7 +138,7 @@ def _check_same(under, base_model, api):
     for name, tensor in without_adapter(under).state_dict().items():
         # The adapter brings its own classifier.
         if not name.startswith("classifier.") and not torch.equal(tensor.cpu().float(), theirs[name].cpu().float()):
-            raise ValueError(
+            raise HTCError(
                 f"The base checkpoint {base_model!r} has other weights than the model under the adapter, first in {name!r}. Give "
                 "the checkpoint it was trained from, or another `base_model`, which is made if missing."
             )

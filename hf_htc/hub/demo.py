@@ -12,6 +12,7 @@ import torch
 
 from hf_htc.evaluation.predictions import predict_batches
 from hf_htc.models.decoding import DECODERS
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError
 from hf_htc.models.prediction import check_texts, encode_texts
 
 from .citations import METHODS
@@ -61,7 +62,7 @@ def launch_demo(
     except OSError as error:
         if "empty port" not in str(error):
             raise
-        raise OSError(f"The port {port} is taken. Give another one with `--port`." if port else str(error)) from error
+        raise HTCOSError(f"The port {port} is taken. Give another one with `--port`." if port else str(error)) from error
     print(
         f"The demo of {title or name} is at {url}" + (f" and at {public}" if public else "") + ". Stop it with Ctrl+C.",
         flush=True,
@@ -80,7 +81,7 @@ def import_gradio():
     try:
         import gradio
     except ImportError as error:
-        raise ImportError("The demo needs gradio: pip install 'hf_htc[demo]'.") from error
+        raise HTCImportError("The demo needs gradio: pip install 'hf_htc[demo]'.") from error
     return gradio
 
 
@@ -201,11 +202,11 @@ def read_examples(path):
     """
     path, texts = Path(path), []
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file of examples {str(path)!r}.")
+        raise HTCFileNotFoundError(f"There is no file of examples {str(path)!r}.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name!r} is no text file in UTF-8: {error}.") from error
+        raise HTCError(f"{path.name!r} is no text file in UTF-8: {error}.") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -214,13 +215,13 @@ def read_examples(path):
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ValueError(f"Line {number} of {path.name!r} is not valid JSON: {error}.") from error
+                raise HTCError(f"Line {number} of {path.name!r} is not valid JSON: {error}.") from error
             text = row.get("text") if isinstance(row, dict) else None
             if not isinstance(text, str) or not text.strip():
-                raise ValueError(f'Line {number} of {path.name!r} has no text; a line is an object such as {{"text": "..."}}.')
+                raise HTCError(f'Line {number} of {path.name!r} has no text; a line is an object such as {{"text": "..."}}.')
         texts.append(text)
     if not texts:
-        raise ValueError(f"{path.name!r} holds no texts; give one a line.")
+        raise HTCError(f"{path.name!r} holds no texts; give one a line.")
     return texts
 
 

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from hf_htc.hub.export_card import export_card
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
+from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.models.text_encoders import encoder_takes
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import new_folder
@@ -72,7 +73,7 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
     """
     require("onnx", "onnxscript", "onnxruntime")
     if hasattr(model, "merge_and_unload") or not hasattr(getattr(model, "config", None), "get_hierarchy"):
-        raise ValueError(
+        raise HTCError(
             f"`model` is a {type(model).__name__}; what is exported is a model of hf_htc, merged if it is a PEFT model."
         )
     with new_folder(folder) as partial:
@@ -87,9 +88,9 @@ def _limit_length(model, max_length):
     limit = model.config.max_text_length
     if max_length is not None:
         if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
-            raise ValueError(f"`max_length` is {max_length!r}; it must be a whole number of at least 1.")
+            raise HTCError(f"`max_length` is {max_length!r}; it must be a whole number of at least 1.")
         if limit is not None and max_length > limit:
-            raise ValueError(f"`max_length` is {max_length}, but the checkpoint takes {limit} tokens; give at most {limit}.")
+            raise HTCError(f"`max_length` is {max_length}, but the checkpoint takes {limit} tokens; give at most {limit}.")
         model.config.max_text_length = max_length
     elif limit is None:
         model.config.max_text_length = DEFAULT_MAX_LENGTH
@@ -124,7 +125,7 @@ def _write(model, tokenizer, folder, int8, dataset, split, batch_size):
     report["shapes"], report["largest_logit_difference"] = compared["shapes"], compared["logits"]
     allowed = max(TOLERANCE, RELATIVE_TOLERANCE * compared["largest"])
     if not compared["logits"] <= allowed:
-        raise FloatingPointError(
+        raise HTCFloatingPointError(
             f"The exported model is wrong and was not kept: its logits differ from PyTorch's by up to {compared['logits']:.3g}, "
             f"where {allowed:.3g} is allowed."
         )
@@ -212,7 +213,7 @@ def export_graph(model, input_names, fixed_length, file):
             )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(
+        raise HTCError(
             f"PyTorch {torch.__version__} cannot export a {model.config.model_type} model on a "
             f"{model.config.text_config.model_type} encoder to ONNX: {reason}"
         ) from error
@@ -313,7 +314,7 @@ def compare(model, exported):
             batch = {name: batch[name] for name in exported.input_names}
             one, other = model(**batch).logits, exported(**batch).logits
             if one.shape != other.shape:
-                raise FloatingPointError(
+                raise HTCFloatingPointError(
                     f"The exported model is wrong and was not kept: its logits have the shape {tuple(other.shape)}, PyTorch's "
                     f"{tuple(one.shape)}."
                 )

@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError
+
 
 @contextlib.contextmanager
 def naming(what, name):
@@ -11,7 +13,7 @@ def naming(what, name):
     try:
         yield
     except OSError as error:
-        raise OSError(
+        raise HTCOSError(
             f"There is no {what} {str(name)!r} that can be loaded. Give a folder or a model id of the Hub. The reason: {error}"
         ) from error
 
@@ -28,22 +30,22 @@ def load_checkpoint(name_or_path, coherence=None):
 
     hf_htc.register()
     if os.path.isfile(name_or_path):
-        raise ValueError(
+        raise HTCError(
             f"{str(name_or_path)!r} is a file, not a checkpoint folder. Two files of predictions are scored by `hf-htc compare`."
         )
     if os.path.sep in str(name_or_path) and not os.path.isdir(name_or_path) and str(name_or_path).count("/") != 1:
-        raise FileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
+        raise HTCFileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
     if all((Path(name_or_path) / file).is_file() for file in (FLOAT_FILE, REPORT_FILE)):
-        raise ValueError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
+        raise HTCError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
     if coherence not in (None, "decoder", "none"):
-        raise ValueError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
+        raise HTCError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
     with naming("checkpoint", name_or_path):
         # A model of another kind does not know the option; it is refused below, by what it is.
         ours = coherence is not None and isinstance(AutoConfig.from_pretrained(name_or_path), HTCConfig)
         changes = {"coherence": coherence} if ours else {}
         model = AutoModelForSequenceClassification.from_pretrained(name_or_path, **changes)
     if not isinstance(model, HTCPreTrainedModel):
-        raise ValueError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
+        raise HTCError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
     with naming("tokenizer in the checkpoint", name_or_path):
         tokenizer = AutoTokenizer.from_pretrained(name_or_path)
     model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError
 from hf_htc.models.modeling_htc import HTCOutput
 from hf_htc.models.prediction import PredictionMixin
 
@@ -26,7 +27,7 @@ def require(*packages):
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise ImportError(
+            raise HTCImportError(
                 f"The package {package!r} is missing, which ONNX models need. Install it with `pip install 'hf_htc[export]'`."
             ) from error
 
@@ -61,12 +62,12 @@ class OnnxClassifier(PredictionMixin):
         hf_htc.register()
         folder = Path(folder)
         if not (folder / REPORT_FILE).is_file():
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"{str(folder)!r} is no exported model: it has no {REPORT_FILE}. Write one with `hf-htc export`."
             )
         file = folder / (INT8_FILE if int8 else FLOAT_FILE)
         if not file.is_file():
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
             )
         self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
@@ -91,7 +92,7 @@ class OnnxClassifier(PredictionMixin):
         """
         missing = [name for name in self.input_names if name not in batch]
         if missing:
-            raise ValueError(f"The exported model needs {self.input_names}; {missing[0]!r} is missing.")
+            raise HTCError(f"The exported model needs {self.input_names}; {missing[0]!r} is missing.")
         inputs = {name: torch.as_tensor(batch[name]) for name in self.input_names}
         if self.fixed_length is not None:
             inputs = {name: self._padded(name, tensor) for name, tensor in inputs.items()}
@@ -101,7 +102,7 @@ class OnnxClassifier(PredictionMixin):
     def _padded(self, name, tensor):
         missing = self.fixed_length - tensor.shape[1]
         if missing < 0:
-            raise ValueError(
+            raise HTCError(
                 f"The input has {tensor.shape[1]} tokens; the exported model takes {self.fixed_length}. Cut longer texts there."
             )
         value = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0

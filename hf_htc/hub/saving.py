@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import whole_file
 
 from .adapters import is_peft_model, make_base, write_adapter
@@ -55,7 +56,7 @@ def save(
     """
     if is_peft_model(model, base_model):
         if base_model is not None and Path(base_model).resolve() == Path(folder).resolve():
-            raise ValueError(f"`folder` and `base_model` are both {str(folder)!r}; the adapter needs a folder of its own.")
+            raise HTCError(f"`folder` and `base_model` are both {str(folder)!r}; the adapter needs a folder of its own.")
         base_model = make_base(model, tokenizer, base_model, save)
     return _write(model, tokenizer, Path(folder), run, model_id, model_name, example_text, base_model)
 

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from hf_htc.hub.dataset_card import describe_dataset
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError, HTCTypeError
 
 
 METRIC = "hierarchical_f1"
@@ -35,13 +36,13 @@ def clear_errors(repo_id):
     try:
         yield
     except HFValidationError as error:
-        raise ValueError(
+        raise HTCError(
             f"{str(repo_id)!r} is no repository id. Write `name` or `user/name`, without `models/`, `datasets/` or `spaces/`."
         ) from error
     except LocalTokenNotFoundError as error:
-        raise OSError(f"Nothing was pushed to {repo_id!r}: {_NO_TOKEN}") from error
+        raise HTCOSError(f"Nothing was pushed to {repo_id!r}: {_NO_TOKEN}") from error
     except OfflineModeIsEnabled as error:
-        raise OSError(f"Nothing was pushed to {repo_id!r}: HF_HUB_OFFLINE is set; unset it to push.") from error
+        raise HTCOSError(f"Nothing was pushed to {repo_id!r}: HF_HUB_OFFLINE is set; unset it to push.") from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         said = error.server_message or (str(error).strip().splitlines() or [""])[0]
@@ -51,14 +52,14 @@ def clear_errors(repo_id):
             404: f"the Hub does not find it ({said}). Private repositories need a token that may see them.",
             409: f"the name is taken by something else ({said}). Take another name.",
         }.get(status, f"the Hub answered {status}: {said}")
-        raise OSError(f"Nothing was pushed to {repo_id!r}: {reason}") from error
+        raise HTCOSError(f"Nothing was pushed to {repo_id!r}: {reason}") from error
     except Exception as error:
         # Connection errors of the HTTP client, which differs between versions of huggingface_hub.
         if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "requests") and not isinstance(
             error, ConnectionError
         ):
             raise
-        raise OSError(f"Nothing was pushed to {repo_id!r}: there is no connection to the Hub ({error}).") from error
+        raise HTCOSError(f"Nothing was pushed to {repo_id!r}: there is no connection to the Hub ({error}).") from error
 
 
 _NO_TOKEN = "the Hub does not know who you are. Log in with `hf auth login`, or pass a token with write access."
@@ -86,7 +87,7 @@ def push_metric(repo_id, private=None, token=None, commit_message=None):
     ```
     """
     if repo_id.split("/")[-1] != METRIC:
-        raise ValueError(f"`repo_id` is {repo_id!r}; a Space of this metric must be named `{METRIC}`, e.g. 'me/{METRIC}'.")
+        raise HTCError(f"`repo_id` is {repo_id!r}; a Space of this metric must be named `{METRIC}`, e.g. 'me/{METRIC}'.")
     api = HfApi(token=token)
     with clear_errors(repo_id), tempfile.TemporaryDirectory() as folder:
         repo_id = gradio_space(api, repo_id, private, "a metric")
@@ -106,7 +107,7 @@ def gradio_space(api, repo_id, private, what):
     repo_id = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True).repo_id
     sdk = getattr(api.space_info(repo_id), "sdk", None)
     if sdk not in (None, "gradio"):
-        raise ValueError(f"{repo_id!r} is already a Space of another kind ({sdk}); {what} is a gradio Space. Take another name.")
+        raise HTCError(f"{repo_id!r} is already a Space of another kind ({sdk}); {what} is a gradio Space. Take another name.")
     return repo_id
 
 
@@ -140,7 +141,7 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
         loaded = load_htc_dataset(loaded, validation_fraction=0)  # also a check of every row
     elif not isinstance(loaded, HTCDataset):
         if not (isinstance(loaded, tuple) and len(loaded) == 2):
-            raise TypeError(f"`loaded` is a {type(loaded).__name__}; pass what `load_htc_dataset` gave, or a folder.")
+            raise HTCTypeError(f"`loaded` is a {type(loaded).__name__}; pass what `load_htc_dataset` gave, or a folder.")
         loaded = HTCDataset(*loaded)
     with clear_errors(repo_id), tempfile.TemporaryDirectory() as temporary:
         repo_id = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
@@ -193,7 +194,7 @@ def _load(folder):
     hf_htc.register()
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     if not isinstance(model, HTCPreTrainedModel):
-        raise ValueError(f"{str(folder)!r} holds a {type(model).__name__}, not a model of hf_htc.")
+        raise HTCError(f"{str(folder)!r} holds a {type(model).__name__}, not a model of hf_htc.")
     AutoTokenizer.from_pretrained(folder)
     return model
 
@@ -204,7 +205,7 @@ def check_adapter_base(folder):
     if file.is_file():
         base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
         if Path(base).exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base):
-            raise ValueError(
+            raise HTCError(
                 f"The adapter in {str(folder)!r} belongs to the base checkpoint {base!r}, a folder that nobody else can load. "
                 'Push the base, and save the adapter with its Hub id: `save(..., base_model="me/base")`.'
             )
@@ -248,11 +249,11 @@ def kind_of(folder):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
+        raise HTCFileNotFoundError(f"There is no folder {str(folder)!r}.")
     names = {file.name for file in folder.iterdir()}
     if {"config.json", "adapter_config.json"} & names:
         if "export.json" in names:
-            raise ValueError(f"{str(folder)!r} is an exported model; push the checkpoint it was made from.")
+            raise HTCError(f"{str(folder)!r} is an exported model; push the checkpoint it was made from.")
         return "model"
     if f"{METRIC}.py" in names:
         return "metric"
@@ -260,7 +261,7 @@ def kind_of(folder):
         return "space"
     if {"taxonomy.json", "taxonomy.tsv", "taxonomy.txt", "data"} & names or any(name.startswith("train") for name in names):
         return "dataset"
-    raise ValueError(
+    raise HTCError(
         f"{str(folder)!r} holds neither a checkpoint (config.json), nor a data set (taxonomy.tsv, data/), nor the metric "
         f"({METRIC}.py), nor a demo (app.py); it has {sorted(names)[:20]}."
     )

@@ -11,6 +11,8 @@ Legend: `M` nodes of the hierarchy, `K` height. `volume` of a set of nodes: the 
 import heapq
 import math
 
+from .errors import HTCError
+
 
 # Two changes of entropy closer than this are one: their order is that of the ids, not that of rounding errors.
 _DIGITS = 9
@@ -39,9 +41,9 @@ def build_coding_tree(parents, height):
         `ValueError`: a height below 2, or no nodes.
     """
     if height < 2:
-        raise ValueError(f"The height of a coding tree is {height}; it is at least 2.")
+        raise HTCError(f"The height of a coding tree is {height}; it is at least 2.")
     if not parents:
-        raise ValueError("A coding tree needs at least one leaf; `parents` is empty.")
+        raise HTCError("A coding tree needs at least one leaf; `parents` is empty.")
     if len(parents) <= 2:
         return [[0] * len(parents), *([0] for _ in range(height - 1))]
     neighbours = _neighbours(parents)
@@ -94,22 +96,22 @@ def check_coding_tree(tree, num_leaves, height):
     """
     if not isinstance(tree, (list, tuple)) or len(tree) != height:
         found = f"{len(tree)} layers" if isinstance(tree, (list, tuple)) else repr(tree)
-        raise ValueError(f"`coding_tree` is {found}; of height {height} it has {height} lists of parents. Leave it at 'auto'.")
+        raise HTCError(f"`coding_tree` is {found}; of height {height} it has {height} lists of parents. Leave it at 'auto'.")
     expected = num_leaves
     for number, layer in enumerate(tree):
         if not isinstance(layer, (list, tuple)) or len(layer) != expected:
             count = len(layer) if isinstance(layer, (list, tuple)) else 0
             what = "one for each node of the hierarchy" if number == 0 else f"as layer {number - 1} counts on them"
-            raise ValueError(f"Layer {number} of `coding_tree` has {count} nodes; expected are {expected}, {what}.")
+            raise HTCError(f"Layer {number} of `coding_tree` has {count} nodes; expected are {expected}, {what}.")
         wrong = [parent for parent in layer if isinstance(parent, bool) or not isinstance(parent, int) or parent < 0]
         if wrong:
-            raise ValueError(f"Layer {number} of `coding_tree` holds the parent {wrong[0]!r}; parents are whole numbers from 0.")
+            raise HTCError(f"Layer {number} of `coding_tree` holds the parent {wrong[0]!r}; parents are whole numbers from 0.")
         expected = max(layer) + 1
         if len(set(layer)) != expected:
             missing = min(set(range(expected)) - set(layer))
-            raise ValueError(f"Node {missing} of layer {number + 1} of `coding_tree` has no children; every inner node has some.")
+            raise HTCError(f"Node {missing} of layer {number + 1} of `coding_tree` has no children; every inner node has some.")
     if expected != 1:
-        raise ValueError(f"The last layer of `coding_tree` has {expected} parents; the root is one.")
+        raise HTCError(f"The last layer of `coding_tree` has {expected} parents; the root is one.")
 
 
 # ---------------------------------------------------------------------------------------------- the graph

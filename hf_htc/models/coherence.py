@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .errors import HTCError
 from .level_walk import LevelWalk, edges_and_depth
 from .losses import at_least_float32, reduce_labels
 
@@ -84,7 +85,7 @@ def coherent_bce(logits, targets, cohere, reduction="mean"):
     """
     logits, holds = at_least_float32(logits), targets > 0
     if not torch.compiler.is_compiling() and not torch.equal(cohere(targets), targets):
-        raise ValueError(
+        raise HTCError(
             "`coherence='training'` needs closed labels, but a document has a label without its ancestors; load the data with "
             "`load_htc_dataset(..., closure='up')`, or leave `coherence` out."
         )

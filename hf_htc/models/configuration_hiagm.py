@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_htc import HTCConfig, check_structure_encoder
 from .configuration_textrcnn import is_text_rcnn
+from .errors import HTCError
 
 
 # Above this many nodes the paper's node dimension (300) would make the text propagation the largest part of the model.
@@ -91,32 +92,32 @@ class HiAGMConfig(HTCConfig):
     def validate_hiagm(self):
         check_structure_encoder(self)
         if self.recursive_regularization < 0:
-            raise ValueError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
+            raise HTCError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
         for key, allowed in (
             ("variant", ("tp", "la")),
             ("attention_positions", ("tokens", "ngrams", "text")),
             ("classifier", ("flatten", "node")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(
+                raise HTCError(
                     f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}"
                     + (" and 'auto'." if key == "classifier" else ".")
                 )
         if self.attention_positions == "ngrams" and not is_text_rcnn(self.text_config):
-            raise ValueError(
+            raise HTCError(
                 f"`attention_positions='ngrams'` are the features of TextRCNN's kernels; a {self.text_config.model_type} encoder "
                 "has none, use 'tokens'."
             )
         if self.attention_positions == "ngrams" and self.pooling not in ("auto", "pooler"):
-            raise ValueError(f"`attention_positions='ngrams'` needs `pooling='pooler'`; it is {self.pooling!r}.")
+            raise HTCError(f"`attention_positions='ngrams'` needs `pooling='pooler'`; it is {self.pooling!r}.")
         reads_tokens = self.variant == "la" and self.attention_positions == "tokens"
         if reads_tokens and self.pooling == "pooler" and not is_text_rcnn(self.text_config):
-            raise ValueError(
+            raise HTCError(
                 "`variant='la'` reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out."
             )
         size = self.num_labels * self.num_read_nodes() * self.node_dim
         if self.classifier == "flatten" and size > FLATTEN_REFUSED:
-            raise ValueError(
+            raise HTCError(
                 f"`classifier='flatten'` would have {size:,} parameters for {self.num_labels:,} labels; use `classifier='node'` "
                 f"({self.num_labels * self.node_dim:,} parameters) or a smaller `node_dim`."
             )

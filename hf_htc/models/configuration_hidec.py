@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_textrcnn import is_text_rcnn
 from .configuration_units import UnitConfig
+from .errors import HTCError
 from .unrolled_hierarchy import MAX_COPIES, check_copies, count_copies, unroll
 
 
@@ -74,14 +75,14 @@ class HiDECConfig(UnitConfig):
             value = getattr(self, key)
             if not isinstance(value, int) or value < 1:
                 auto = "" if key == "num_decoder_layers" else ", or 'auto'"
-                raise ValueError(f"`{key}` is {value!r}; give a whole number of at least 1{auto}.")
+                raise HTCError(f"`{key}` is {value!r}; give a whole number of at least 1{auto}.")
         size = self.text_config.hidden_size
         if size % self.num_decoder_heads:
-            raise ValueError(f"`num_decoder_heads` is {self.num_decoder_heads}; it must divide the encoder's width, {size}.")
+            raise HTCError(f"`num_decoder_heads` is {self.num_decoder_heads}; it must divide the encoder's width, {size}.")
         for key, allowed in (("inference", ("dense", "expand")), ("empty_prediction", ("best", "allow"))):
             if getattr(self, key) not in allowed:
                 auto = " and 'auto'" if key == "inference" else ""
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}{auto}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}{auto}.")
         if self.pooling == "pooler" and not is_text_rcnn(self.text_config):
-            raise ValueError("HiDEC reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out.")
+            raise HTCError("HiDEC reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out.")
         check_copies(self.get_hierarchy())

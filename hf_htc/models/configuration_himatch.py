@@ -3,6 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .configuration_hiagm import FLATTEN_REFUSED, HiAGMConfig
+from .errors import HTCError
 
 
 # The paper's.
@@ -134,26 +135,26 @@ class HiMatchConfig(HiAGMConfig):
         ):
             if getattr(self, key) not in allowed:
                 also = " and 'auto'." if key in ("text_projection", "label_source", "bce_reduction") else "."
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}{also}")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}{also}")
         for key in ("joint_dim", "num_positives"):
             if isinstance(getattr(self, key), str) or getattr(self, key) < 1:
                 also = ", or 'auto'." if key == "joint_dim" else "."
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; it is a whole number of at least 1{also}")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; it is a whole number of at least 1{also}")
         for key in ("lambda_joint", "lambda_match", "num_label_layers", "label_refresh_steps", "alpha", "beta"):
             if getattr(self, key) < 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
         if isinstance(self.gamma, str) or self.gamma < 0:
-            raise ValueError(f"`gamma` is {self.gamma!r}; it is a number of at least 0, or 'auto'.")
+            raise HTCError(f"`gamma` is {self.gamma!r}; it is a number of at least 0, or 'auto'.")
         if self.label_refresh_steps and self.train_label_embeddings:
-            raise ValueError(
+            raise HTCError(
                 f"`label_refresh_steps` is {self.label_refresh_steps}, but `train_label_embeddings` is true: what is trained "
                 "would be overwritten; leave one of them out."
             )
         if self.matching == "released" and self.negatives == "random":
-            raise ValueError("`negatives='random'` is the ablation of `matching='paper'`; with 'released' leave it out.")
+            raise HTCError("`negatives='random'` is the ablation of `matching='paper'`; with 'released' leave it out.")
         size = self.num_hierarchy_nodes() * self.node_dim * self.joint_dim
         if self.prediction == "classifier" and self.text_projection == "flatten" and size > FLATTEN_REFUSED:
-            raise ValueError(
+            raise HTCError(
                 f"`text_projection='flatten'` would have {size:,} parameters for {self.num_hierarchy_nodes():,} nodes; use "
                 f"`text_projection='pooled'` ({self.num_hierarchy_nodes() * self.node_dim:,} parameters)."
             )

@@ -8,6 +8,7 @@ from .configuration_hiagm import FLATTEN_LIMIT, FLATTEN_REFUSED, WIDE_NODE_DIM, 
 from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED, check_tree_network
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
+from .errors import HTCError
 
 
 # Up to this many parameters the branches' networks are as wide as the text vector, as in the paper.
@@ -160,17 +161,17 @@ class HiMTLConfig(HTCConfig):
             ("bce_mean", ("branch", "all")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(
+                raise HTCError(
                     f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}"
                     + (" and 'auto'." if key == "bce_mean" else ".")
                 )
         for key in ("l2_regularization", "recursive_regularization"):
             if getattr(self, key) < 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
         for base, options in BASE_OPTIONS.items():
             for key in set(options) - set(BASE_OPTIONS[self.base]):
                 if getattr(self, key) is not None:
-                    raise ValueError(f"`{key}` is an option of `base={base!r}`, but `base` is {self.base!r}; leave it out.")
+                    raise HTCError(f"`{key}` is an option of `base={base!r}`, but `base` is {self.base!r}; leave it out.")
         if self.combine == "sum":
             self._check_sum()
         self._check_hiagm() if self.base == "hiagm" else self._check_hitin()
@@ -180,22 +181,22 @@ class HiMTLConfig(HTCConfig):
         if branches.num_label_copies > self.num_labels:
             nodes = branches.nodes[: branches.num_label_copies]
             label = nodes[1:][nodes[1:] == nodes[:-1]][0]
-            raise ValueError(
+            raise HTCError(
                 f"`combine='sum'` is for branches that share no label, but {self.id2label[int(label)]!r} lies in several, where "
                 "probabilities could add up to more than 1; use 'max' or 'mean'."
             )
 
     def _check_hiagm(self):
         if not isinstance(self.node_dim, int) or self.node_dim < 1:
-            raise ValueError(f"`node_dim` is {self.node_dim!r}; give a whole number of at least 1, or 'auto'.")
+            raise HTCError(f"`node_dim` is {self.node_dim!r}; give a whole number of at least 1, or 'auto'.")
         if self.num_structure_layers < 1:
-            raise ValueError(f"`num_structure_layers` is {self.num_structure_layers}; it is at least 1.")
+            raise HTCError(f"`num_structure_layers` is {self.num_structure_layers}; it is at least 1.")
         if self.prior not in ("ratio", "sibling"):
-            raise ValueError(f"`prior` is {self.prior!r}; allowed are 'ratio', 'sibling'.")
+            raise HTCError(f"`prior` is {self.prior!r}; allowed are 'ratio', 'sibling'.")
         if self.classifier not in ("flatten", "node"):
-            raise ValueError(f"`classifier` is {self.classifier!r}; allowed are 'flatten', 'node' and 'auto'.")
+            raise HTCError(f"`classifier` is {self.classifier!r}; allowed are 'flatten', 'node' and 'auto'.")
         if self.output == "masking" and self.classifier == "node":
-            raise ValueError(
+            raise HTCError(
                 "`output='masking'` gives a branch outputs for labels that it has no nodes of; it needs `classifier='flatten'`."
             )
         size = self.num_dense_parameters()
@@ -206,28 +207,28 @@ class HiMTLConfig(HTCConfig):
             else:
                 number = branches.num_label_copies * self.node_dim
                 mend = f"use `classifier='node'` ({number:,} parameters) or a smaller `node_dim`"
-            raise ValueError(f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}.")
+            raise HTCError(f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; {mend}.")
 
     def _check_hitin(self):
         check_tree_network(self)
         branches = self.get_branches()
         size = int((branches.node_counts**2).sum())
         if self.label_map == "dense" and size > DENSE_REFUSED:
-            raise ValueError(
+            raise HTCError(
                 f"`label_map='dense'` would have {size:,} parameters in {branches.num_branches:,} branches; use "
                 f"`label_map='diagonal'` ({branches.num_copies:,} parameters)."
             )
         num_read = 1 if self.tree_pooling == "root" else self.tree_depth + 1
         size = branches.num_branches * self.num_labels * num_read * self.hidden_dim
         if self.output == "masking" and size > FLATTEN_REFUSED:
-            raise ValueError(
+            raise HTCError(
                 f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; use "
                 f"`output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels."
             )
         if not isinstance(self.coding_trees, list) or len(self.coding_trees) != branches.num_branches:
-            raise ValueError(f"`coding_trees` is no list of {branches.num_branches} trees, one a branch; leave it at 'auto'.")
+            raise HTCError(f"`coding_trees` is no list of {branches.num_branches} trees, one a branch; leave it at 'auto'.")
         for number, (tree, count) in enumerate(zip(self.coding_trees, branches.node_counts.tolist())):
             try:
                 check_coding_tree(tree, count, self.tree_depth)
             except ValueError as error:
-                raise ValueError(f"`coding_trees` does not fit branch {number}: {error}") from None
+                raise HTCError(f"`coding_trees` does not fit branch {number}: {error}") from None

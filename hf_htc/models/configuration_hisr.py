@@ -3,6 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .configuration_hiagm import HiAGMConfig
+from .errors import HTCError
 
 
 @strict
@@ -53,9 +54,9 @@ class HiSRConfig(HiAGMConfig):
     def validate_hisr(self):
         for key in ("ranking_weight", "positive_margin", "negative_margin"):
             if not getattr(self, key) >= 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
         if self.max_rank_distance is not None and self.max_rank_distance < 1:
-            raise ValueError(f"`max_rank_distance` is {self.max_rank_distance}; it is at least 1, or None for no limit.")
+            raise HTCError(f"`max_rank_distance` is {self.max_rank_distance}; it is at least 1, or None for no limit.")
         for key, allowed in (
             ("sign", ("corrected", "printed")),
             ("positive", ("mean_of_labels", "mean_of_paths")),
@@ -64,4 +65,4 @@ class HiSRConfig(HiAGMConfig):
             ("bce_reduction", ("sum", "mean")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")

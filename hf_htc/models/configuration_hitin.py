@@ -5,6 +5,7 @@ from huggingface_hub.dataclasses import strict
 from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
+from .errors import HTCError
 
 
 # Up to this many nodes everything is as in the paper; beyond, the dense label map would be most of the model and a sum over
@@ -76,10 +77,10 @@ class HiTINConfig(HTCConfig):
     def validate_hitin(self):
         check_tree_network(self)
         if self.recursive_regularization < 0:
-            raise ValueError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
+            raise HTCError(f"`recursive_regularization` is {self.recursive_regularization}; it is at least 0.")
         num_nodes = self.num_hierarchy_nodes()
         if self.label_map == "dense" and num_nodes**2 > DENSE_REFUSED:
-            raise ValueError(
+            raise HTCError(
                 f"`label_map='dense'` would have {num_nodes**2:,} parameters for {num_nodes:,} nodes; use "
                 f"`label_map='diagonal'` ({num_nodes:,} parameters)."
             )
@@ -90,9 +91,9 @@ def check_tree_network(config):
     """Checks the options of a coding tree and its network, of HiTIN and of HiMTL on it."""
     for key, least in (("tree_depth", 2), ("num_mlp_layers", 1)):
         if getattr(config, key) < least:
-            raise ValueError(f"`{key}` is {getattr(config, key)}; it is at least {least}.")
+            raise HTCError(f"`{key}` is {getattr(config, key)}; it is at least {least}.")
     if not isinstance(config.hidden_dim, int) or config.hidden_dim < 1:
-        raise ValueError(f"`hidden_dim` is {config.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
+        raise HTCError(f"`hidden_dim` is {config.hidden_dim!r}; give a whole number of at least 1, or 'auto'.")
     for key, allowed in (("tree_pooling", ("sum", "mean", "max", "root")), ("label_map", ("dense", "diagonal"))):
         if getattr(config, key) not in allowed:
-            raise ValueError(f"`{key}` is {getattr(config, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+            raise HTCError(f"`{key}` is {getattr(config, key)!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")

@@ -3,6 +3,7 @@
 from huggingface_hub.dataclasses import strict
 
 from .configuration_prompts import PromptConfig
+from .errors import HTCError
 
 
 @strict
@@ -71,7 +72,7 @@ class HPTConfig(PromptConfig):
             ("label_init", ("names", "names_with_special_tokens", "random")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in ("num_graph_layers", "mlm_weight"):
             if isinstance(getattr(self, key), str) or not getattr(self, key) >= 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; it is at least 0.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; it is at least 0.")

@@ -9,6 +9,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import logging
 
 from .configuration_textrcnn import TextRCNNConfig
+from .errors import HTCError
 from .hierarchy import LabelHierarchy
 from .version import __version__
 
@@ -133,11 +134,9 @@ class HTCConfig(PreTrainedConfig):
         try:
             written = tuple(int(part) for part in self.hf_htc_version.split(".")[:2])
         except ValueError:
-            raise ValueError(
-                f"`hf_htc_version` is {self.hf_htc_version!r}; expected a version such as {__version__!r}."
-            ) from None
+            raise HTCError(f"`hf_htc_version` is {self.hf_htc_version!r}; expected a version such as {__version__!r}.") from None
         if written > tuple(int(part) for part in __version__.split(".")[:2]):
-            raise ValueError(
+            raise HTCError(
                 f"This config was written by hf_htc {self.hf_htc_version}, which is newer than the installed {__version__}. "
                 "Update with `pip install -U hf_htc`."
             )
@@ -147,12 +146,12 @@ class HTCConfig(PreTrainedConfig):
             parents = self.hierarchy.get("parents")
             if not isinstance(parents, list) or len(parents) < self.num_labels:
                 count = len(parents) if isinstance(parents, list) else 0
-                raise ValueError(
+                raise HTCError(
                     f"`hierarchy` has {count} nodes for {self.num_labels} labels; the taxonomy and `id2label` do not match."
                 )
             num_structure_only = len(self.hierarchy.get("structure_names") or [])
             if len(parents) != self.num_labels + num_structure_only:
-                raise ValueError(
+                raise HTCError(
                     f"`hierarchy` has {len(parents)} nodes, but {self.num_labels} labels and {num_structure_only} "
                     "structure-only names; the taxonomy and `id2label` do not match."
                 )
@@ -164,12 +163,12 @@ class HTCConfig(PreTrainedConfig):
             ("pooling", ("auto", "cls", "mean", "last", "pooler")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in [name for name in type(self).__dataclass_fields__ if name.endswith("_dropout")]:
             if getattr(self, key) is not None and not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
         if self.max_text_length is not None and self.max_text_length < 1:
-            raise ValueError(f"`max_text_length` is {self.max_text_length}; it counts tokens and is at least 1.")
+            raise HTCError(f"`max_text_length` is {self.max_text_length}; it counts tokens and is at least 1.")
 
     def validate_coherence(self):
         if self.label_counts is not None:
@@ -183,7 +182,7 @@ class HTCConfig(PreTrainedConfig):
 
     def validate_label_counts(self):
         if self.label_counts is not None and len(self.label_counts) != self.num_labels:
-            raise ValueError(f"`label_counts` has {len(self.label_counts)} entries for {self.num_labels} labels.")
+            raise HTCError(f"`label_counts` has {len(self.label_counts)} entries for {self.num_labels} labels.")
 
     # ------------------------------------------------------------------ the taxonomy
 
@@ -239,17 +238,17 @@ def check_thresholds(thresholds, num_labels):
         return
     values = thresholds if isinstance(thresholds, (list, tuple)) else [thresholds]
     if isinstance(thresholds, (list, tuple)) and len(values) != num_labels:
-        raise ValueError(f"`thresholds` has {len(values)} entries for {num_labels} labels; give one number or one a label.")
+        raise HTCError(f"`thresholds` has {len(values)} entries for {num_labels} labels; give one number or one a label.")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise ValueError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
+            raise HTCError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
 
 
 def check_conformal(conformal):
     """Raises `ValueError` unless `conformal` is `None` or what a calibration gives."""
     wanted = {"back_off": "quantile", "risk": "boundary"}
     if conformal is not None and (conformal.get("kind") not in wanted or wanted[conformal["kind"]] not in conformal):
-        raise ValueError(
+        raise HTCError(
             f"`conformal` is {conformal!r}; it has a `kind`, 'back_off' with a `quantile` or 'risk' with a `boundary`, as "
             "`hf-htc calibrate` writes it."
         )
@@ -258,7 +257,7 @@ def check_conformal(conformal):
 def check_coherence(coherence, is_closed):
     """Raises `ValueError` for an option that needs closed labels where the training labels are not."""
     if coherence != "none" and not is_closed:
-        raise ValueError(
+        raise HTCError(
             f"`coherence={coherence!r}` needs closed labels, but training documents have labels without their ancestors. Load "
             "the data with `load_htc_dataset(..., closure='up')`, or leave `coherence` out."
         )
@@ -267,17 +266,17 @@ def check_coherence(coherence, is_closed):
 def check_structure_encoder(config):
     """Raises `ValueError` unless the options of the structure encoder are possible together."""
     if config.structure_encoder not in STRUCTURE_ENCODERS:
-        raise ValueError(
+        raise HTCError(
             f"`structure_encoder` is {config.structure_encoder!r}; allowed are {', '.join(map(repr, STRUCTURE_ENCODERS))}."
         )
     if not isinstance(config.node_dim, int) or config.node_dim < 1:
-        raise ValueError(f"`node_dim` is {config.node_dim!r}; give a whole number of at least 1, or 'auto'.")
+        raise HTCError(f"`node_dim` is {config.node_dim!r}; give a whole number of at least 1, or 'auto'.")
     if config.structure_encoder == "tree_lstm" and config.node_dim % 2:
-        raise ValueError(f"`node_dim` is {config.node_dim}; a TreeLSTM has half of it in each direction, so give an even number.")
+        raise HTCError(f"`node_dim` is {config.node_dim}; a TreeLSTM has half of it in each direction, so give an even number.")
     if config.num_structure_layers < 1:
-        raise ValueError(f"`num_structure_layers` is {config.num_structure_layers}; it is at least 1.")
+        raise HTCError(f"`num_structure_layers` is {config.num_structure_layers}; it is at least 1.")
     if config.prior not in ("ratio", "sibling"):
-        raise ValueError(f"`prior` is {config.prior!r}; allowed are 'ratio', 'sibling'.")
+        raise HTCError(f"`prior` is {config.prior!r}; allowed are 'ratio', 'sibling'.")
 
 
 def check_config_keywords(config_class, keywords):
@@ -286,7 +285,7 @@ def check_config_keywords(config_class, keywords):
     for key in keywords:
         if key not in fields | _COMMON_KEYWORDS:
             close = difflib.get_close_matches(key, sorted(fields), n=3)
-            raise ValueError(
+            raise HTCError(
                 f"{config_class.__name__} has no option {key!r}."
                 + (f" Did you mean {close}?" if close else f" Options: {sorted(fields)}.")
             )

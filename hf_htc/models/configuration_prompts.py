@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 
 from .configuration_units import UnitConfig, check_transformer
+from .errors import HTCError
 from .text_encoders import has_masked_lm
 
 
@@ -55,12 +56,12 @@ class PromptConfig(UnitConfig):
         check_transformer(self, self.model_type.removeprefix("htc_").upper())
         allowed = ("pretrained", "fresh", "identity")
         if self.mlm_head not in allowed:
-            raise ValueError(f"`mlm_head` is {self.mlm_head!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
+            raise HTCError(f"`mlm_head` is {self.mlm_head!r}; allowed are {', '.join(map(repr, allowed))} and 'auto'.")
         if self.mlm_activation not in ACT2FN:
-            raise ValueError(f"`mlm_activation` is {self.mlm_activation!r}, which transformers does not know.")
+            raise HTCError(f"`mlm_activation` is {self.mlm_activation!r}, which transformers does not know.")
         if not 0 <= self.mlm_probability < 1:
-            raise ValueError(f"`mlm_probability` is {self.mlm_probability}; it lies in [0, 1).")
+            raise HTCError(f"`mlm_probability` is {self.mlm_probability}; it lies in [0, 1).")
         if isinstance(self.state_scale, str) or not self.state_scale > 0:
-            raise ValueError(f"`state_scale` is {self.state_scale!r}; give a number above 0, or 'auto'.")
+            raise HTCError(f"`state_scale` is {self.state_scale!r}; give a number above 0, or 'auto'.")
         if not self.mlm_layer_norm_eps > 0:
-            raise ValueError(f"`mlm_layer_norm_eps` is {self.mlm_layer_norm_eps}; it is above 0.")
+            raise HTCError(f"`mlm_layer_norm_eps` is {self.mlm_layer_norm_eps}; it is above 0.")

@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_prompts import PromptConfig
 from .configuration_units import BINARY_UNIT_LOSSES
+from .errors import HTCError
 from .masked_lm import embedding_size
 from .text_encoders import is_decoder_only
 
@@ -108,25 +109,25 @@ class PTMTTaxoFormerConfig(PromptConfig):
             ("prune", (True, False, "auto")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         if self.num_prompts < 1:
-            raise ValueError(f"`num_prompts` is {self.num_prompts}; it is at least 1.")
+            raise HTCError(f"`num_prompts` is {self.num_prompts}; it is at least 1.")
         if isinstance(self.mlm_alpha, str) or not 0 <= self.mlm_alpha < 1:
-            raise ValueError(
+            raise HTCError(
                 f"`mlm_alpha` is {self.mlm_alpha!r}; it lies in [0, 1). At 1, which the paper's range includes, no label is "
                 "learnt."
             )
         if self.mlm_alpha and not self.mlm_probability:
-            raise ValueError("`mlm_probability` is 0, so that no word is ever masked; use `mlm_alpha=0` to leave the part out.")
+            raise HTCError("`mlm_probability` is 0, so that no word is ever masked; use `mlm_alpha=0` to leave the part out.")
         if not self.l1_weight >= 0:
-            raise ValueError(f"`l1_weight` is {self.l1_weight}; it is at least 0.")
+            raise HTCError(f"`l1_weight` is {self.l1_weight}; it is at least 0.")
         if not 0 < self.label_mask_probability <= 1:
-            raise ValueError(f"`label_mask_probability` is {self.label_mask_probability}; it lies in (0, 1].")
+            raise HTCError(f"`label_mask_probability` is {self.label_mask_probability}; it lies in (0, 1].")
 
     def validate_problem(self):
         allowed = ("cross_entropy", "asl") if self.problem == "single_label" else BINARY_UNIT_LOSSES
         if self.unit_loss not in allowed:
-            raise ValueError(
+            raise HTCError(
                 f"`unit_loss` is {self.unit_loss!r}; with `problem={self.problem!r}` allowed are {', '.join(map(repr, allowed))} "
                 "and 'auto'."
             )
@@ -134,7 +135,7 @@ class PTMTTaxoFormerConfig(PromptConfig):
     def validate_slots(self):
         hidden, size = self.text_config.hidden_size, embedding_size(self.text_config)
         if not self.use_mlm_transform and hidden != size:
-            raise ValueError(
+            raise HTCError(
                 f"`use_mlm_transform=False` compares the encoder's states, which have {hidden} dimensions, with label tokens of "
                 f"{size}; leave it out."
             )

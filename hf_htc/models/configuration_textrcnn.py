@@ -3,6 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .errors import HTCError
+
 
 @strict
 class TextRCNNConfig(PreTrainedConfig):
@@ -66,14 +68,14 @@ class TextRCNNConfig(PreTrainedConfig):
         sizes = {key: getattr(self, key) for key in ("vocab_size", "embedding_size", "gru_hidden_size", "num_filters", "top_k")}
         for key, value in sizes.items():
             if value < 1:
-                raise ValueError(f"`{key}` is {value}; it is at least 1.")
+                raise HTCError(f"`{key}` is {value}; it is at least 1.")
         if not self.kernel_sizes or any(not isinstance(k, int) or k < 1 for k in self.kernel_sizes):
-            raise ValueError(f"`kernel_sizes` is {self.kernel_sizes}; give one or several whole numbers of at least 1.")
+            raise HTCError(f"`kernel_sizes` is {self.kernel_sizes}; give one or several whole numbers of at least 1.")
         for key in ("embedding_dropout", "gru_dropout"):
             if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; a dropout probability lies in [0, 1).")
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(f"`pad_token_id` is {self.pad_token_id}; it is a word of the vocabulary, in [0, {self.vocab_size}).")
+            raise HTCError(f"`pad_token_id` is {self.pad_token_id}; it is a word of the vocabulary, in [0, {self.vocab_size}).")
 
 
 def is_text_rcnn(text_config):

@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
+from .errors import HTCError
 
 
 BINARY_UNIT_LOSSES = ("bce", "zlpr", "hbm", "asl", "wasl")
@@ -75,16 +76,16 @@ class UnitConfig(HTCConfig):
             ("hbm_bias", ("std", "mad")),
         ):
             if getattr(self, key) not in allowed:
-                raise ValueError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
+                raise HTCError(f"`{key}` is {getattr(self, key)!r}; allowed are {', '.join(map(repr, allowed))}.")
         for key in ("hbm_alpha", "asl_gamma_positive", "asl_gamma_negative", "asl_eps"):
             if not getattr(self, key) >= 0:
-                raise ValueError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
+                raise HTCError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
         if not 0 <= self.hbm_margin < 0.5:
-            raise ValueError(f"`hbm_margin` is {self.hbm_margin}; it lies in [0, 0.5).")
+            raise HTCError(f"`hbm_margin` is {self.hbm_margin}; it lies in [0, 0.5).")
         if not 0 <= self.asl_margin < 1:
-            raise ValueError(f"`asl_margin` is {self.asl_margin}; it lies in [0, 1).")
+            raise HTCError(f"`asl_margin` is {self.asl_margin}; it lies in [0, 1).")
         if self.coherence == "training":
-            raise ValueError(
+            raise HTCError(
                 "`coherence='training'` is a binary cross-entropy over all labels, and this method has a loss of its own; use "
                 "`coherence='decoder'`."
             )
@@ -93,15 +94,15 @@ class UnitConfig(HTCConfig):
         num_levels = self.get_hierarchy().num_levels
         weights = self.level_weights
         if not isinstance(weights, list) or len(weights) != num_levels or not all(weight > 0 for weight in weights):
-            raise ValueError(f"`level_weights` is {weights!r}; give one number above 0 for each of the {num_levels} levels.")
+            raise HTCError(f"`level_weights` is {weights!r}; give one number above 0 for each of the {num_levels} levels.")
 
 
 def check_transformer(config, method):
     """Raises `ValueError` for a text encoder whose tokens do not attend to each other, and for a pooler that nobody reads."""
     if config.pooling == "pooler":
-        raise ValueError(f"{method} reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out.")
+        raise HTCError(f"{method} reads the tokens; nobody would read the part that `pooling='pooler'` trains, leave it out.")
     if is_text_rcnn(config.text_config):
-        raise ValueError(
+        raise HTCError(
             f"{method} puts prompts among the tokens, which a {config.text_config.model_type} encoder does not relate to each "
             "other; take a transformer such as BERT."
         )

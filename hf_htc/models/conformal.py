@@ -7,6 +7,7 @@ Legend: `B` documents, `N` labels, `M` nodes, `F` leaves.
 import numpy as np
 
 from .coherence import label_edges
+from .errors import HTCError
 
 
 KINDS = ("back_off", "risk")
@@ -35,7 +36,7 @@ class LabelTree:
         children = [[] for _ in range(hierarchy.num_labels)]
         for above, below in edges.tolist():
             if self.parent[below] >= 0:
-                raise ValueError(
+                raise HTCError(
                     f"The label {hierarchy.names[below]!r} has several parents; backing off needs a tree. Use `kind='risk'`."
                 )
             self.parent[below] = above

@@ -7,6 +7,7 @@ Legend: `B` documents, `N` labels, `M` nodes, `E` edges, `L` levels.
 import torch
 
 from .coherence import CoherentMax, label_edges
+from .errors import HTCError
 from .path_pruning import PathPruning
 
 
@@ -37,7 +38,7 @@ class Decoder:
 
     def __init__(self, kind, config, to_leaf=False):
         if kind not in DECODERS:
-            raise ValueError(f"`decoder` is {kind!r}; allowed are {', '.join(map(repr, DECODERS))}.")
+            raise HTCError(f"`decoder` is {kind!r}; allowed are {', '.join(map(repr, DECODERS))}.")
         self.kind, self.to_leaf = kind, to_leaf
         self.hierarchy = config.get_hierarchy()
         self.module = {"top_down": PathPruning, "coherent": CoherentMax, "expected_f": CoherentMax}.get(kind)

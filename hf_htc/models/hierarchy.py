@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .errors import HTCError, HTCFileNotFoundError, HTCTypeError
 from .hierarchy_formats import (
     edges_from_nested,
     edges_from_networkx,
@@ -77,19 +78,17 @@ class LabelHierarchy:
 
     def _check_names(self):
         if not self.names:
-            raise ValueError("The hierarchy has no nodes: give at least one label name.")
+            raise HTCError("The hierarchy has no nodes: give at least one label name.")
         if not 1 <= self.num_labels <= self.num_nodes:
-            raise ValueError(
-                f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}."
-            )
+            raise HTCError(f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}.")
         ids = {}
         for i, name in enumerate(self.names):
             if not isinstance(name, str):
-                raise TypeError(f"Node {i} has the name {name!r} of type {type(name).__name__}; names are strings.")
+                raise HTCTypeError(f"Node {i} has the name {name!r} of type {type(name).__name__}; names are strings.")
             if not name.strip():
-                raise ValueError(f"Node {i} has an empty name. Give every node a name of its own.")
+                raise HTCError(f"Node {i} has an empty name. Give every node a name of its own.")
             if name in ids:
-                raise ValueError(
+                raise HTCError(
                     f"The name {name!r} stands for two nodes, {ids[name]} and {i} (duplicate name). Use whole paths as names "
                     "where last segments repeat, e.g. `LabelHierarchy.from_paths`."
                 )
@@ -99,7 +98,7 @@ class LabelHierarchy:
     def _checked_parents(self, parents):
         parents = list(parents)
         if len(parents) != self.num_nodes:
-            raise ValueError(f"`parents` has {len(parents)} rows for {self.num_nodes} nodes; give one row a node.")
+            raise HTCError(f"`parents` has {len(parents)} rows for {self.num_nodes} nodes; give one row a node.")
         checked = []
         for i, row in enumerate(parents):
             if row is None or isinstance(row, (int, np.integer)):
@@ -107,11 +106,11 @@ class LabelHierarchy:
             row = [int(p) for p in row]
             for p in row:
                 if not 0 <= p < self.num_nodes:
-                    raise ValueError(
+                    raise HTCError(
                         f"Node {self.names[i]!r} has the unknown parent id {p}; node ids are 0 to {self.num_nodes - 1}."
                     )
             if len(set(row)) != len(row):
-                raise ValueError(f"Node {self.names[i]!r} lists the same parent twice: {[self.names[p] for p in row]}.")
+                raise HTCError(f"Node {self.names[i]!r} lists the same parent twice: {[self.names[p] for p in row]}.")
             checked.append(row)
         return checked
 
@@ -120,7 +119,7 @@ class LabelHierarchy:
             return None if default is None else list(default)
         texts = list(texts)
         if len(texts) != self.num_nodes:
-            raise ValueError(f"`{what}` has {len(texts)} entries for {self.num_nodes} nodes; give one a node.")
+            raise HTCError(f"`{what}` has {len(texts)} entries for {self.num_nodes} nodes; give one a node.")
         return texts
 
     def _levels(self):
@@ -147,7 +146,7 @@ class LabelHierarchy:
             node = next(p for p in self.parents[node] if p in unordered)
         cycle = [self.names[i] for i in [*list(walk)[walk[node] :], node][::-1]]
         shown = cycle if len(cycle) <= 20 else [*cycle[:10], f"... {len(cycle) - 20} more ...", *cycle[-10:]]
-        raise ValueError(f"The hierarchy has a cycle: {' -> '.join(shown)}. Remove one of these parent-child edges.")
+        raise HTCError(f"The hierarchy has a cycle: {' -> '.join(shown)}. Remove one of these parent-child edges.")
 
     @classmethod
     def from_edges(cls, edges, labels=None, root=ROOT, texts=None, descriptions=None):
@@ -179,7 +178,7 @@ class LabelHierarchy:
             missing = [name for name in labels if name not in parents]
             if missing and not isolated_ok:
                 close = difflib.get_close_matches(str(missing[0]), names, n=3)
-                raise ValueError(
+                raise HTCError(
                     f"The label {missing[0]!r} is not in the taxonomy ({len(missing)} such labels)."
                     + (f" Close names: {close}." if close else "")
                     + " Add it to the taxonomy or correct the name."
@@ -226,7 +225,7 @@ class LabelHierarchy:
         seen = set()
         for _, child, path in edges_from_nested(nested):
             if child in seen:
-                raise ValueError(
+                raise HTCError(
                     f"The name {child!r} occurs twice in the nested taxonomy (duplicate name, second at {'/'.join(path)!r}). "
                     "Pass `separator='/'` to use whole paths as names."
                 )
@@ -254,7 +253,7 @@ class LabelHierarchy:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(
+            raise HTCFileNotFoundError(
                 f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or a .json file."
             )
         if path.suffix == ".json":
@@ -273,7 +272,7 @@ class LabelHierarchy:
         """The inverse of [`~LabelHierarchy.to_dict`]."""
         unknown = set(content) - {"names", "parents", "num_labels", "texts", "descriptions"}
         if unknown:
-            raise ValueError(f"A hierarchy's dict has the unknown keys {sorted(unknown)}.")
+            raise HTCError(f"A hierarchy's dict has the unknown keys {sorted(unknown)}.")
         return cls(**content)
 
     # ------------------------------------------------------------------ back to other forms
@@ -298,7 +297,7 @@ class LabelHierarchy:
             `ValueError`: a node has the root's name.
         """
         if root in self:
-            raise ValueError(f"A node has the name of the virtual root, {root!r}; pass another `root`, or None.")
+            raise HTCError(f"A node has the name of the virtual root, {root!r}; pass another `root`, or None.")
         return [
             (self.names[p], self.names[i]) if row else (root, self.names[i])
             for i, row in enumerate(self.parents)
@@ -355,7 +354,7 @@ class LabelHierarchy:
             return self._ids[name]
         except (KeyError, TypeError):
             close = difflib.get_close_matches(str(name), self.names, n=3)
-            raise ValueError(
+            raise HTCError(
                 f"There is no label {name!r} in the hierarchy." + (f" Close names: {close}." if close else "")
             ) from None
 
@@ -365,15 +364,15 @@ class LabelHierarchy:
         encoded = []
         for row, names in enumerate(name_sets):
             if isinstance(names, str):  # its letters would be looked up as labels
-                raise TypeError(f"Row {row} is the string {names!r}; give a list of label names a row.")
+                raise HTCTypeError(f"Row {row} is the string {names!r}; give a list of label names a row.")
             ids = []
             for name in names:
                 node = self._ids.get(name)
                 if node is None or node >= self.num_labels:
                     if node is not None:
-                        raise ValueError(f"Row {row}: {name!r} is a structure-only node of the hierarchy, not a label.")
+                        raise HTCError(f"Row {row}: {name!r} is a structure-only node of the hierarchy, not a label.")
                     close = difflib.get_close_matches(str(name), self.label_names, n=3)
-                    raise ValueError(f"Row {row}: unknown label {name!r}." + (f" Close names: {close}." if close else ""))
+                    raise HTCError(f"Row {row}: unknown label {name!r}." + (f" Close names: {close}." if close else ""))
                 ids.append(node)
             encoded.append(ids)
         return encoded
@@ -384,7 +383,7 @@ class LabelHierarchy:
         for row, ids in enumerate(id_sets):
             for i in ids:
                 if not 0 <= i < self.num_nodes:
-                    raise ValueError(f"Row {row} holds the id {i}; node ids are 0 to {self.num_nodes - 1}.")
+                    raise HTCError(f"Row {row} holds the id {i}; node ids are 0 to {self.num_nodes - 1}.")
             decoded.append([self.names[i] for i in ids])
         return decoded
 
@@ -560,10 +559,10 @@ class LabelHierarchy:
         """
         keep = sorted({self.id(x) if isinstance(x, str) else int(x) for x in labels})
         if not keep:
-            raise ValueError("`labels` is empty; a hierarchy needs at least one label.")
+            raise HTCError("`labels` is empty; a hierarchy needs at least one label.")
         outside = [i for i in keep if not 0 <= i < self.num_labels]
         if outside:
-            raise ValueError(f"Id {outside[0]} is not a label; label ids are 0 to {self.num_labels - 1}.")
+            raise HTCError(f"Id {outside[0]} is not a label; label ids are 0 to {self.num_labels - 1}.")
         structure = sorted({a for i in keep for a in self.ancestors(i)} - set(keep))
         nodes = keep + structure
         new_ids = {old: new for new, old in enumerate(nodes)}

@@ -3,6 +3,7 @@
 import difflib
 import json
 
+from .errors import HTCError, HTCImportError, HTCTypeError
 from .whole_files import whole_file
 
 
@@ -21,7 +22,7 @@ def read_edges(path):
     lines = _read_text(path).split("\n")
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise ValueError(f"The taxonomy file {path.name!r} is empty.")
+        raise HTCError(f"The taxonomy file {path.name!r} is empty.")
     tabbed = ["\t" in line for _, line in numbered]
     if not any(tabbed):
         return "paths", [line.strip() for _, line in numbered]
@@ -30,7 +31,7 @@ def read_edges(path):
         # Columns may be padded; an empty first column means the root, a trailing tab means nothing.
         parent, *children = (column.strip() for column in line.rstrip("\t\r").split("\t"))
         if not has_tab or not children or any(not child for child in children):
-            raise ValueError(f"Line {number} of {path.name!r} is not `parent<TAB>child`: {line!r} (empty name or no tab).")
+            raise HTCError(f"Line {number} of {path.name!r} is not `parent<TAB>child`: {line!r} (empty name or no tab).")
         edges.extend((parent, child) for child in children)
     return "edges", edges
 
@@ -40,14 +41,14 @@ def read_json(path):
     try:
         return json.loads(_read_text(path))
     except json.JSONDecodeError as error:
-        raise ValueError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
+        raise HTCError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
 
 
 def _read_text(path):
     try:
         return path.read_text(encoding="utf-8-sig")  # spreadsheet programs write a byte order mark
     except UnicodeDecodeError as error:
-        raise ValueError(f"The taxonomy file {path.name!r} is not UTF-8 text: {error}.") from error
+        raise HTCError(f"The taxonomy file {path.name!r} is not UTF-8 text: {error}.") from error
 
 
 def write_hierarchy(hierarchy, path):
@@ -57,7 +58,7 @@ def write_hierarchy(hierarchy, path):
     else:
         for name in hierarchy.names:
             if any(character in name for character in "\t\n\r") or name != name.strip():
-                raise ValueError(
+                raise HTCError(
                     f"The name {name!r} holds a tab or a line break, or begins or ends with a space; save the hierarchy as "
                     ".json instead."
                 )
@@ -82,13 +83,13 @@ def parents_from_edges(edges, root):
         is_top = parent is None or parent == "" or parent == root
         for what, name in (("child", child), ("parent", "-" if is_top else parent)):
             if name is not None and not isinstance(name, str):
-                raise TypeError(f"Edge {number} has the {what} {name!r} of type {type(name).__name__}; names are strings.")
+                raise HTCTypeError(f"Edge {number} has the {what} {name!r} of type {type(name).__name__}; names are strings.")
             if name is None or not name.strip():
-                raise ValueError(f"Edge {number} ({parent!r} -> {child!r}) has an empty name as {what}. Give every node a name.")
+                raise HTCError(f"Edge {number} ({parent!r} -> {child!r}) has an empty name as {what}. Give every node a name.")
         if child == root:
-            raise ValueError(f"Edge {number} makes the root {root!r} a child of {parent!r}; the virtual root has no parent.")
+            raise HTCError(f"Edge {number} makes the root {root!r} a child of {parent!r}; the virtual root has no parent.")
         if (child in top) if is_top else (parent in parents.get(child, ())):
-            raise ValueError(f"The edge {parent!r} -> {child!r} is given twice (duplicate edge). Remove one of them.")
+            raise HTCError(f"The edge {parent!r} -> {child!r} is given twice (duplicate edge). Remove one of them.")
         row = parents.setdefault(child, [])
         if is_top:
             top[child] = True
@@ -98,13 +99,13 @@ def parents_from_edges(edges, root):
         mentioned.setdefault(child)
     for child in top:
         if parents[child]:
-            raise ValueError(
+            raise HTCError(
                 f"{child!r} is a child of the root and of {parents[child][0]!r}; a first-level node has no other parent."
             )
     unknown = [name for name in mentioned if name not in parents]
     if top and unknown:
         close = difflib.get_close_matches(unknown[0], list(parents), n=3)
-        raise ValueError(
+        raise HTCError(
             f"The unknown parent {unknown[0]!r} is neither {root!r} nor the child of any edge."
             + (f" Close names: {close}." if close else "")
             + f" Add the edge {root!r} -> {unknown[0]!r} or correct the name."
@@ -129,12 +130,12 @@ def parents_from_paths(paths, separator):
         segments = path.split(separator) if isinstance(path, str) else list(path)
         for segment in segments:
             if not isinstance(segment, str):
-                raise TypeError(f"The path {path!r} has the segment {segment!r}; segments are strings.")
+                raise HTCTypeError(f"The path {path!r} has the segment {segment!r}; segments are strings.")
         segments = [segment.strip() for segment in segments]
         if not segments or any(not s for s in segments):
-            raise ValueError(f"The path {path!r} has an empty name as a segment. Write it like 'sport{separator}football'.")
+            raise HTCError(f"The path {path!r} has an empty name as a segment. Write it like 'sport{separator}football'.")
         if any(separator in s for s in segments):
-            raise ValueError(f"A segment of the path {path!r} holds the separator {separator!r}; choose another separator.")
+            raise HTCError(f"A segment of the path {path!r} holds the separator {separator!r}; choose another separator.")
         for depth in range(1, len(segments) + 1):
             name = separator.join(segments[:depth])
             if name not in parents:
@@ -163,7 +164,9 @@ def edges_from_nested(nested):
             items = [(value, None)]
         for name, _ in items:
             if not isinstance(name, str):
-                raise TypeError(f"The nested taxonomy holds {name!r} under {'/'.join(path) or 'the root'!r}; names are strings.")
+                raise HTCTypeError(
+                    f"The nested taxonomy holds {name!r} under {'/'.join(path) or 'the root'!r}; names are strings."
+                )
             yield parent, name, (*path, name)
         stack.extend((name, (*path, name), below) for name, below in reversed(items))
 
@@ -171,7 +174,7 @@ def edges_from_nested(nested):
 def edges_from_networkx(graph, root):
     """Edges (parent, child) of a networkx `DiGraph`, first-level nodes under `root`, and the nodes' texts and descriptions."""
     if not graph.is_directed():
-        raise TypeError("The graph must be a directed networkx graph with edges parent -> child.")
+        raise HTCTypeError("The graph must be a directed networkx graph with edges parent -> child.")
     nodes = {name: data for name, data in graph.nodes(data=True) if name != root}
     edges = []
     for name in nodes:
@@ -185,7 +188,7 @@ def edges_from_networkx(graph, root):
 def nested_from_hierarchy(hierarchy):
     if not hierarchy.is_tree:
         node = next(i for i, row in enumerate(hierarchy.parents) if len(row) > 1)
-        raise ValueError(f"Nested form is for trees; {hierarchy.names[node]!r} has several parents. Use `to_edges` or `to_dict`.")
+        raise HTCError(f"Nested form is for trees; {hierarchy.names[node]!r} has several parents. Use `to_edges` or `to_dict`.")
     nested = {i: {} for i in range(hierarchy.num_nodes)}
     top = {}
     for i, row in enumerate(hierarchy.parents):
@@ -197,7 +200,7 @@ def networkx_from_hierarchy(hierarchy):
     try:  # kept out of the imports at the top: a checkpoint's remote code must load without networkx
         import networkx
     except ImportError as error:
-        raise ImportError("`to_networkx` needs networkx: pip install networkx") from error
+        raise HTCImportError("`to_networkx` needs networkx: pip install networkx") from error
     graph = networkx.DiGraph()
     for i, name in enumerate(hierarchy.names):
         graph.add_node(name, level=int(hierarchy.levels[i]), is_label=i < hierarchy.num_labels, text=hierarchy.texts[i])

@@ -6,6 +6,8 @@ Legend: `S` sets, `K` ids in all sets together. A CSR pair is `(indptr, indices)
 
 import numpy as np
 
+from .errors import HTCError, HTCTypeError
+
 
 def as_csr(label_sets, num_ids):
     """
@@ -29,7 +31,7 @@ def as_csr(label_sets, num_ids):
         _check_whole_numbers(indices)
         indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or np.any(np.diff(indptr) < 0):
-            raise ValueError("Label sets given as (indptr, indices) need indptr to rise from 0 to len(indices).")
+            raise HTCError("Label sets given as (indptr, indices) need indptr to rise from 0 to len(indices).")
     else:
         label_sets = list(label_sets)  # read twice below
         lengths = np.fromiter((len(row) for row in label_sets), dtype=np.int64)
@@ -40,13 +42,13 @@ def as_csr(label_sets, num_ids):
     wrong = np.flatnonzero((indices < 0) | (indices >= num_ids))
     if len(wrong):
         row = int(np.searchsorted(indptr, wrong[0], side="right")) - 1
-        raise ValueError(f"Label set {row} holds the id {indices[wrong[0]]}; label ids are 0 to {num_ids - 1}.")
+        raise HTCError(f"Label set {row} holds the id {indices[wrong[0]]}; label ids are 0 to {num_ids - 1}.")
     return indptr, indices, is_csr
 
 
 def _check_whole_numbers(ids):
     if len(ids) and ids.dtype.kind not in "iu":
-        raise TypeError(
+        raise HTCTypeError(
             f"Label sets hold values such as {ids[0].item()!r}; they are rows of label ids, whole numbers (names become ids by "
             "`hierarchy.encode`)."
         )

@@ -7,6 +7,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
+from .errors import HTCError, HTCTypeError
 from .text_encoders import pool, text_vector_size
 
 
@@ -111,12 +112,12 @@ def complete_texts(texts, hierarchy, kind="texts"):
     elif len(texts) in (hierarchy.num_nodes, hierarchy.num_labels):
         given = dict(enumerate(texts))
     else:
-        raise ValueError(
+        raise HTCError(
             f"`texts` has {len(texts)} entries; give one a label ({hierarchy.num_labels}), one a node ({hierarchy.num_nodes}), "
             "or a dict by name."
         )
     for node, text in given.items():
         if not isinstance(text, str):
-            raise TypeError(f"The text of {hierarchy.names[node]!r} is a {type(text).__name__}; give a string.")
+            raise HTCTypeError(f"The text of {hierarchy.names[node]!r} is a {type(text).__name__}; give a string.")
         own[node] = text if text.strip() else own[node]
     return own

@@ -6,6 +6,7 @@ Legend: `B` documents, `M` nodes, `N` labels, `K` label ids in a row, `E` edges 
 import numpy as np
 import torch
 
+from .errors import HTCError, HTCTypeError
 from .label_sets import as_csr, contains, gather_rows, row_ids, sorted_unique
 
 
@@ -21,7 +22,7 @@ def label_statistics(train_labels, hierarchy):
     indptr, indices, _ = as_csr(train_labels, hierarchy.num_labels)
     num_documents, num_labels = len(indptr) - 1, hierarchy.num_labels
     if num_documents == 0:
-        raise ValueError("`train_labels` has no documents.")
+        raise HTCError("`train_labels` has no documents.")
     keys = sorted_unique(row_ids(indptr) * num_labels + indices)
     counts = np.bincount(keys % num_labels, minlength=num_labels)
     edge_counts = np.zeros(len(hierarchy.edges), dtype=np.int64)
@@ -73,20 +74,20 @@ def multi_hot(labels, num_labels):
         `TypeError`: another type.
     """
     if not isinstance(labels, torch.Tensor):
-        raise TypeError(
+        raise HTCTypeError(
             f"`labels` is a {type(labels).__name__}; give a tensor: float multi-hot (B, N) or integer label ids padded with -100."
         )
     check = not torch.compiler.is_compiling()
     if labels.is_floating_point() or labels.dtype == torch.bool:
         if labels.dim() != 2 or labels.shape[1] != num_labels:
-            raise ValueError(f"Multi-hot `labels` have the shape {tuple(labels.shape)}; expected (B, {num_labels}).")
+            raise HTCError(f"Multi-hot `labels` have the shape {tuple(labels.shape)}; expected (B, {num_labels}).")
         targets = labels.float()
         if check and targets.numel() and not bool(((targets >= 0) & (targets <= 1)).all()):
-            raise ValueError("Multi-hot `labels` hold values outside [0, 1] (or NaN).")
+            raise HTCError("Multi-hot `labels` hold values outside [0, 1] (or NaN).")
         return targets
     ids = labels.unsqueeze(1) if labels.dim() == 1 else labels
     if ids.dim() != 2:
-        raise ValueError(
+        raise HTCError(
             f"Integer `labels` have the shape {tuple(labels.shape)}; expected (B, K) label ids padded with -100, or (B,)."
         )
     real = ids != -100
@@ -101,7 +102,7 @@ def multi_hot(labels, num_labels):
                 if bool(outside.any())
                 else f"the id {int(ordered[:, 1:][repeated][0])} twice in a row"
             )
-            raise ValueError(
+            raise HTCError(
                 f"Integer `labels` are label ids in [0, {num_labels}), each once a row, padded with -100; got {what}. "
                 "Multi-hot must be float: pass `labels.float()`."
             )

@@ -14,6 +14,7 @@ from transformers import initialization as init
 from transformers.utils import logging
 
 from .configuration_himatch import HiMatchConfig
+from .errors import HTCError, HTCTypeError
 from .label_matching import LabelMatching
 from .label_texts import complete_texts, embed_label_texts, embed_label_tokens, label_embedding_size, tokenize_label_texts
 from .losses import at_least_float32, recursive_regularization
@@ -311,20 +312,20 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
     def _semantics_by_name(self, tokenizer, labels, parents):
         """`Phi (K, J)` of node names and of new labels."""
         if self.config.prediction != "dot_product":
-            raise ValueError(
+            raise HTCError(
                 "`score_labels` compares texts with labels by name; train with `prediction='dot_product'`. A model with a "
                 "classifier knows the labels it was trained on only: use `predict`."
             )
         hierarchy, parents = self.config.get_hierarchy(), parents or {}
         if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-            raise TypeError(f"`labels` is {labels!r}; give a list of strings.")
+            raise HTCTypeError(f"`labels` is {labels!r}; give a list of strings.")
         if not labels or len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
-            raise ValueError("`labels` must hold at least one label, none of them empty or twice.")
+            raise HTCError("`labels` must hold at least one label, none of them empty or twice.")
         new = [label for label in labels if label not in hierarchy]
         for label in parents:
             if label not in new:
                 known = "is no new label" if label in hierarchy else "is not in `labels`"
-                raise ValueError(f"`parents` names {label!r}, which {known}; it gives new labels their place.")
+                raise HTCError(f"`parents` names {label!r}, which {known}; it gives new labels their place.")
         was_training = self.training
         self.eval()
         try:

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, logging
 
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
+from .errors import HTCError, HTCOSError
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
 from .modules import HTCModule
@@ -89,7 +90,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             config.pooling = default_pooling(config.text_config)
         self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")
         if config.pooling == "pooler" and getattr(self.model, "pooler", None) is None:
-            raise ValueError(
+            raise HTCError(
                 f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'."
             )
         self._note_max_text_length()
@@ -168,7 +169,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         except Exception as error:
             if type(error).__name__ != "SafetensorError":
                 raise
-            raise OSError(
+            raise HTCOSError(
                 f"The weights of {str(pretrained_model_name_or_path)!r} are incomplete or damaged ({error}). Save or download "
                 "the checkpoint again."
             ) from error
@@ -189,7 +190,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         if self._max_positions is not None:
             self._max_positions -= self.config.num_prompt_tokens
             if self._max_positions < 1:
-                raise ValueError(
+                raise HTCError(
                     f"The method adds {self.config.num_prompt_tokens} positions to every text; the text encoder has only "
                     f"{self._max_positions + self.config.num_prompt_tokens}."
                 )
@@ -282,10 +283,10 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """
         source = input_ids if input_ids is not None else inputs_embeds
         if source is None or (input_ids is not None and inputs_embeds is not None):
-            raise ValueError("Give either `input_ids` or `inputs_embeds`.")
+            raise HTCError("Give either `input_ids` or `inputs_embeds`.")
         # A traced length is symbolic; the check is for calls with real tensors.
         if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
-            raise ValueError(
+            raise HTCError(
                 f"The input has {source.shape[1]} tokens; the model takes {self._max_positions}. Tokenise with "
                 f"`truncation=True, max_length={self.config.max_text_length}`, or use `model.predict`, which cuts longer texts."
             )
@@ -373,7 +374,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return model.save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
         target = Path(save_directory)
         if target.is_file():
-            raise ValueError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
+            raise HTCError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
         if not is_main_process:  # writes nothing, but takes part in gathering sharded weights
             return super().save_pretrained(target, is_main_process=False, state_dict=state_dict, **kwargs)
         self._clean_names()
@@ -403,7 +404,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         # Weights that transformers itself has spread while loading (`distributed_config`), it also brings together.
         is_given = state_dict is not None or getattr(self.config, "distributed_config", None) is not None
         if not is_given and any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
-            raise ValueError(
+            raise HTCError(
                 "The weights are spread over the processes (FSDP), and this process has only a part. In all processes, call "
                 "`trainer.save_model(folder)` (with `state_dict_type` FULL_STATE_DICT), or take "
                 "`weights = accelerator.get_state_dict(model)` and pass `state_dict=weights`."

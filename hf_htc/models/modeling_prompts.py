@@ -4,6 +4,7 @@ import torch
 from transformers.utils import logging
 
 from .configuration_prompts import PromptConfig
+from .errors import HTCError
 from .masked_lm import corrupt, draw_masked, load_masked_lm
 from .modeling_htc import HTCPreTrainedModel
 from .text_encoders import left_align
@@ -29,7 +30,7 @@ class PromptPreTrainedModel(HTCPreTrainedModel):
         if wanted in ("auto", "pretrained"):
             if head is None:
                 if wanted == "pretrained":
-                    raise ValueError(
+                    raise HTCError(
                         f"`mlm_head='pretrained'`, but {str(name_or_path)!r} brings no masked language modelling head; use "
                         "'fresh', 'identity' or 'auto'."
                     )

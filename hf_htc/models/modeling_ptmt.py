@@ -14,6 +14,7 @@ from transformers import initialization as init
 
 from .bound_network import BoundNetwork
 from .configuration_ptmt import PTMTTaxoFormerConfig
+from .errors import HTCError
 from .label_slots import LabelSlots
 from .labels import label_log_odds
 from .losses import at_least_float32
@@ -294,7 +295,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
             counts = targets.new_zeros(len(targets), num_levels).index_add(1, level, targets)
             if not torch.compiler.is_compiling() and bool((counts > 1).any()):
                 row, where = (counts > 1).nonzero()[0].tolist()
-                raise ValueError(
+                raise HTCError(
                     f"Document {row} of the batch has {int(counts[row, where])} labels on level {where + 1}; "
                     "`problem='single_label'` takes at most one a level, use 'multi_label'."
                 )

@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .configuration_textrcnn import TextRCNNConfig
+from .errors import HTCError
 from .text_encoders import left_align
 
 
@@ -96,7 +97,7 @@ class TextRCNNModel(PreTrainedModel):
         vectors = torch.as_tensor(vectors)
         weight = self.word_embeddings.weight
         if vectors.shape != weight.shape:
-            raise ValueError(
+            raise HTCError(
                 f"`vectors` has the shape {tuple(vectors.shape)}; vocabulary and embedding size make {tuple(weight.shape)}."
             )
         known = ~vectors.isnan().any(dim=1)
@@ -129,7 +130,7 @@ class TextRCNNModel(PreTrainedModel):
             `ValueError`: not exactly one of `input_ids` and `inputs_embeds`.
         """
         if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give either `input_ids` or `inputs_embeds`.")
+            raise HTCError("Give either `input_ids` or `inputs_embeds`.")
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if attention_mask is None:
             attention_mask = torch.ones(words.shape[:2], dtype=torch.long, device=words.device)

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from .errors import HTCTypeError
+
 
 class HTCModule(nn.Module):
     """A block with parameters or buffers that transformers cannot initialise by itself.
@@ -10,4 +12,4 @@ class HTCModule(nn.Module):
     memory after `from_pretrained`, and only these functions respect values that a checkpoint brought."""
 
     def init_weights(self, config):
-        raise TypeError(f"{type(self).__name__} does not say how its parameters and buffers are initialised.")
+        raise HTCTypeError(f"{type(self).__name__} does not say how its parameters and buffers are initialised.")

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from .configuration_htc import check_thresholds
 from .conformal import conformal_sets
 from .decoding import Decoder
+from .errors import HTCError, HTCFloatingPointError, HTCTypeError
 from .label_sets import row_ids
 
 
@@ -75,7 +76,7 @@ class PredictionMixin:
         check_texts(texts)
         for name, value in (("top_k", top_k), ("batch_size", batch_size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"`{name}` is {value!r}; it must be a whole number of at least 1.")
+                raise HTCError(f"`{name}` is {value!r}; it must be a whole number of at least 1.")
         boundary = self.decision_boundary(0.0 if top_k is not None and threshold is None else threshold)
         closure = self.default_closure(closure if closure is not None or top_k is None else "none")
         hierarchy, decode = self.config.get_hierarchy(), self.label_decoder(decoder)
@@ -102,7 +103,7 @@ class PredictionMixin:
         """
         conformal, hierarchy = self.config.conformal, self.config.get_hierarchy()
         if conformal is None:
-            raise ValueError("The checkpoint is not calibrated; run `hf-htc calibrate CHECKPOINT --conformal 0.9` with its data.")
+            raise HTCError("The checkpoint is not calibrated; run `hf-htc calibrate CHECKPOINT --conformal 0.9` with its data.")
         single = isinstance(texts, str)
         texts = [texts] if single else list(texts)
         check_texts(texts)
@@ -136,7 +137,7 @@ class PredictionMixin:
                 num_cut += cut
                 logits = self(**batch.to(self.device)).logits.float()
                 if not bool(torch.isfinite(logits).all()):
-                    raise FloatingPointError(
+                    raise HTCFloatingPointError(
                         "The model gave NaN or infinite logits; its weights are broken or overflow in half precision."
                     )
                 yield rows, logits
@@ -163,7 +164,7 @@ class PredictionMixin:
         if closure is None:
             return "up" if self.config.label_closure == "closed" else "none"
         if closure not in CLOSURES:
-            raise ValueError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
+            raise HTCError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
         return closure
 
     def label_decoder(self, kind="threshold"):
@@ -216,6 +217,6 @@ def check_texts(texts):
     """Raises `TypeError` for what is no text and `ValueError` for an empty one, naming its row."""
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"Text {row} is a {type(text).__name__}; `predict` takes a string or a list of strings.")
+            raise HTCTypeError(f"Text {row} is a {type(text).__name__}; `predict` takes a string or a list of strings.")
         if not text.strip():
-            raise ValueError(f"Text {row} is empty; leave it out or give it words.")
+            raise HTCError(f"Text {row} is empty; leave it out or give it words.")

@@ -12,6 +12,7 @@ from transformers import AutoModel
 from transformers.utils import cached_file, logging
 
 from .configuration_textrcnn import is_text_rcnn
+from .errors import HTCOSError
 
 
 logger = logging.get_logger(__name__)
@@ -55,7 +56,7 @@ def load_text_encoder(name_or_path, dtype=torch.float32, attn_implementation=Non
     try:
         return AutoModel.from_pretrained(name_or_path, dtype=dtype, **hub_kwargs)
     except (OSError, ValueError) as error:
-        raise OSError(
+        raise HTCOSError(
             f"There is no text encoder {str(name_or_path)!r} that AutoModel can load. Give a folder with config.json and "
             f"weights, or a model id of the Hub. The reason: {error}"
         ) from error

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import initialization as init
 
+from .errors import HTCError
 from .label_sets import gather_rows
 from .modules import HTCModule
 
@@ -36,7 +37,7 @@ def check_copies(hierarchy):
     """Raises `ValueError` for a hierarchy with too many copies."""
     number = count_copies(hierarchy)
     if number > MAX_COPIES:
-        raise ValueError(
+        raise HTCError(
             f"Unrolled into a tree, the hierarchy has {number:,} copies of its {hierarchy.num_nodes:,} nodes; HiDEC takes at "
             f"most {MAX_COPIES:,}. Remove parents of nodes that have several, or choose a method that does not unroll, such as "
             "'hitin'."

@@ -5,6 +5,8 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import HTCFileExistsError
+
 
 @contextmanager
 def whole_file(path):
@@ -44,7 +46,7 @@ def new_folder(folder):
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
+        raise HTCFileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
     partial = _beside(folder)
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
     partial.mkdir(parents=True)

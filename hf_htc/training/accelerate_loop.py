@@ -21,6 +21,7 @@ from transformers.trainer_utils import enable_full_determinism, seed_worker, spe
 from transformers.utils import logging
 
 from hf_htc.data import HTCDataCollator
+from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback
 from hf_htc.training.launch import check_launch
 from hf_htc.training.loop_checkpoints import (
@@ -119,7 +120,7 @@ def train_with_accelerate(
     resume = args.resume_from_checkpoint if resume_from_checkpoint is None else resume_from_checkpoint
     resume = checkpoint_to_resume(resume, args.output_dir, "accelerate")
     if is_sharded(accelerator) and hasattr(model, "peft_config"):
-        raise ValueError("The accelerate loop does not train LoRA on sharded weights; use several whole copies (`--multi_gpu`).")
+        raise HTCError("The accelerate loop does not train LoRA on sharded weights; use several whole copies (`--multi_gpu`).")
 
     # 2. Data, metrics, learning rates: the same as for the Trainer.
     for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
@@ -140,7 +141,7 @@ def train_with_accelerate(
         model.activation_checkpointing_enable(options or None, every_n_layers=layers, offload=offload)
     factory, options = optimizer_factory(args, model)
     if hasattr(options["optimizer_class"], "eval"):
-        raise ValueError(f"`optim={args.optim.value}` has a state for evaluation, which the accelerate loop does not switch.")
+        raise HTCError(f"`optim={args.optim.value}` has a state for evaluation, which the accelerate loop does not switch.")
     new_model = functools.partial(type(model), model.config)  # sharding changes the class in place
     model, optimizer, train_loader = accelerator.prepare(model, factory()(model, **options), train_loader)
     batches_in_epoch, accumulated = len(train_loader), args.gradient_accumulation_steps
@@ -286,7 +287,7 @@ def check_documents(dataset, name):
     elif not isinstance(dataset, (dict, tuple)):  # those are refused by the preparation
         wrong = "empty" if not len(dataset) else "without labels" if "labels" not in dataset.column_names else None
     if wrong:
-        raise ValueError(f"`{name}` is {wrong}; the accelerate loop needs documents with labels.")
+        raise HTCError(f"`{name}` is {wrong}; the accelerate loop needs documents with labels.")
 
 
 def make_loader(model, dataset, args, collator, process_index=0, training=True):
@@ -377,7 +378,7 @@ def note_best(args, state, scores):
     name = args.metric_for_best_model
     name = name if name.startswith("eval_") else f"eval_{name}"
     if name not in scores:
-        raise ValueError(
+        raise HTCError(
             f"`metric_for_best_model` is {args.metric_for_best_model!r}, which the evaluation does not give; it gives "
             f"{', '.join(key.removeprefix('eval_') for key in scores)}."
         )
@@ -394,7 +395,7 @@ def note_best(args, state, scores):
 def stop_at_nan(accelerator, loss, step):
     """Stops all processes when one has a loss that is no number. Raises `FloatingPointError`, before the weights take harm."""
     if any_process(accelerator, not bool(torch.isfinite(loss))):
-        raise FloatingPointError(
+        raise HTCFloatingPointError(
             f"The loss is NaN or infinite at step {step}; the checkpoints before it stay. Lower the learning rates, or train in "
             "float32."
         )

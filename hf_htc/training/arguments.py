@@ -5,6 +5,19 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
+from hf_htc.models.errors import HTCError, check_number
+
+
+# Of the numbers of a run, checked when the settings are made; what transformers checks itself is left to it.
+RANGES = {
+    "learning_rate": "[0, inf)", "classifier_learning_rate": "[0, inf)", "weight_decay": "[0, inf)", "max_grad_norm": "[0, inf)",
+    "adam_beta1": "[0, 1)", "adam_beta2": "[0, 1)", "adam_epsilon": "(0, inf)", "warmup_steps": "[0, inf)",
+    "num_train_epochs": "(0, inf)", "gradient_accumulation_steps": "[1, inf)", "per_device_train_batch_size": "[1, inf)",
+    "per_device_eval_batch_size": "[1, inf)", "save_total_limit": "[1, inf)", "seed": "[0, 4294967295]",
+    "data_seed": "[0, 4294967295]", "dataloader_num_workers": "[0, inf)", "eval_delay": "[0, inf)", "logging_steps": "(0, inf)",
+    "eval_steps": "(0, inf)", "save_steps": "(0, inf)",
+}  # fmt: skip
+
 
 @dataclass
 class HTCTrainingArguments(TrainingArguments):
@@ -46,10 +59,14 @@ class HTCTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         if self.label_smoothing_factor:
-            raise ValueError(
+            raise HTCError(
                 f"`label_smoothing_factor` is {self.label_smoothing_factor}; it is for classes that exclude each other. "
                 "Leave it at 0 for hierarchical labels."
             )
+        for name, interval in RANGES.items():
+            value = getattr(self, name, None)
+            if value is not None and not isinstance(value, str):
+                check_number(name, value, interval)
         super().__post_init__()
         if not torch.cuda.is_available():
             self.dataloader_pin_memory = False

@@ -8,6 +8,8 @@ import time
 from transformers import TrainerCallback
 from transformers.utils import logging
 
+from hf_htc.models.errors import HTCError
+
 
 logger = logging.get_logger(__name__)
 
@@ -24,7 +26,7 @@ class EitherMetricEarlyStopping(TrainerCallback):
 
     def __init__(self, patience, metrics=("micro_f1", "macro_f1")):
         if patience < 1:
-            raise ValueError(f"`patience` is {patience}; it is at least 1.")
+            raise HTCError(f"`patience` is {patience}; it is at least 1.")
         self.patience, self.metrics = patience, tuple(metrics)
         self.best, self.waited = {}, 0
 
@@ -38,7 +40,7 @@ class EitherMetricEarlyStopping(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, **kwargs):
         missing = [name for name in self.metrics if f"eval_{name}" not in metrics]
         if missing:
-            raise ValueError(
+            raise HTCError(
                 f"Early stopping watches {missing[0]!r}, which the evaluation does not give; it gives {sorted(metrics)}."
             )
         self._count(metrics)

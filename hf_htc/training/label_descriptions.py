@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hf_htc.models.errors import HTCError, HTCImportError
 from hf_htc.models.label_sets import as_csr, row_ids
 
 
@@ -36,14 +37,14 @@ def tfidf_descriptions(texts, labels, hierarchy, max_df=0.8, min_df=0.1, max_wor
     try:
         from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
     except ImportError as error:
-        raise ImportError("TF-IDF descriptions need scikit-learn: `pip install 'hf_htc[baseline]'`.") from error
+        raise HTCImportError("TF-IDF descriptions need scikit-learn: `pip install 'hf_htc[baseline]'`.") from error
     indptr, indices, _ = as_csr(labels, hierarchy.num_labels)
     if len(texts) != len(indptr) - 1:
-        raise ValueError(f"There are {len(texts)} texts and {len(indptr) - 1} rows of labels; give as many of both.")
+        raise HTCError(f"There are {len(texts)} texts and {len(indptr) - 1} rows of labels; give as many of both.")
     if not 0 <= min_df <= max_df <= 1:
-        raise ValueError(f"`min_df` is {min_df} and `max_df` is {max_df}; they are shares, 0 <= min_df <= max_df <= 1.")
+        raise HTCError(f"`min_df` is {min_df} and `max_df` is {max_df}; they are shares, 0 <= min_df <= max_df <= 1.")
     if max_words is not None and max_words < 1:
-        raise ValueError(f"`max_words` is {max_words}; it is at least 1, or None.")
+        raise HTCError(f"`max_words` is {max_words}; it is at least 1, or None.")
     descriptions = list(hierarchy.texts)
     vectorizer = CountVectorizer(stop_words=stop_words)
     try:

@@ -7,6 +7,8 @@ own and writing over the other's checkpoints. Both look like a run that works.
 import os
 from pathlib import Path
 
+from hf_htc.models.errors import HTCError
+
 
 # How several processes are started so that they train together; {n} processes.
 WORKING_LAUNCHES = (
@@ -43,13 +45,13 @@ def check_launch(num_processes=None):
         return
     copies = _integer(os.environ.get("WORLD_SIZE"))
     if copies > 1 and "LOCAL_RANK" in os.environ:
-        raise ValueError(
+        raise HTCError(
             f"{copies} processes were started, but they do not train together: there is no GPU for them, and `--use_cpu` is "
             f"missing, so that each would train a model of its own into the same folder. {WORKING_LAUNCHES.format(n=copies)}"
         )
     asked, why = _asked_of_accelerate()
     if asked > 1:
-        raise ValueError(
+        raise HTCError(
             f"`accelerate launch` was asked for {asked} processes, but {why} it starts the program once. "
             + WORKING_LAUNCHES.format(n=asked)
         )

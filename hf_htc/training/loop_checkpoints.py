@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_model
 from transformers.trainer_callback import TrainerState
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError
 from hf_htc.training.loop_settings import is_sharded
 
 
@@ -74,7 +75,7 @@ def load_weights(model, folder):
     except Exception as error:
         if type(error).__name__ not in ("SafetensorError", "FileNotFoundError", "RuntimeError", "ValueError"):
             raise
-        raise OSError(f"The weights in {folder.name!r} are missing, damaged or of another model: {error}") from error
+        raise HTCOSError(f"The weights in {folder.name!r} are missing, damaged or of another model: {error}") from error
 
 
 def save_checkpoint(accelerator, model, new_model, tokenizer, state, args):
@@ -140,7 +141,7 @@ def last_checkpoint(output_dir):
     """The newest whole checkpoint in a folder; one that was cut off while it was written is passed over."""
     found = [(step, folder) for step, folder in _checkpoints(output_dir) if (folder / STATE_NAME).exists()]
     if not found:
-        raise FileNotFoundError(f"There is no whole checkpoint to resume from in {str(output_dir)!r}.")
+        raise HTCFileNotFoundError(f"There is no whole checkpoint to resume from in {str(output_dir)!r}.")
     return str(max(found)[1])
 
 
@@ -170,10 +171,10 @@ def checkpoint_to_resume(resume, output_dir, loop):
         return None
     folder = Path(last_checkpoint(output_dir) if resume is True else resume)
     if not (folder / STATE_NAME).is_file():
-        raise FileNotFoundError(f"There is no whole checkpoint {str(folder)!r}: it has no {STATE_NAME}.")
+        raise HTCFileNotFoundError(f"There is no whole checkpoint {str(folder)!r}: it has no {STATE_NAME}.")
     written_by = "accelerate" if (folder / LOOP_MARK).exists() else "trainer"
     if written_by != loop:
-        raise ValueError(
+        raise HTCError(
             f"{folder.name!r} was written by `--loop {written_by}`; its optimizer state cannot be read by `--loop {loop}`. "
             f"Go on with `--loop {written_by}`."
         )
@@ -197,7 +198,7 @@ def load_checkpoint_state(accelerator, folder, args):
         ("documents a step and process", state.train_batch_size, batch_size),
     ):
         if then != now:
-            raise ValueError(
+            raise HTCError(
                 f"{folder.name!r} was written with {then} {name}, and this run has {now}: it would leave documents out or take "
                 "them twice. Resume with the same."
             )

@@ -8,6 +8,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, DistributedType
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.training.arguments import HTCTrainingArguments
 
 
@@ -45,22 +46,22 @@ def check_settings(args):
         or a value that it does not support; the field is named.
     """
     if not isinstance(args, HTCTrainingArguments):
-        raise TypeError(f"`args` must be `HTCTrainingArguments`, got {type(args).__name__}.")
+        raise HTCTypeError(f"`args` must be `HTCTrainingArguments`, got {type(args).__name__}.")
     for field in fields(args):
         if not field.init or field.name in SUPPORTED or field.name in NOT_SETTINGS:
             continue
         value = getattr(args, field.name)
         if not _is_default(field, value):
-            raise ValueError(
+            raise HTCError(
                 f"The accelerate loop does not support `{field.name}` (it is {value!r}). Leave it at its default, or train with "
                 "the Trainer (`build_trainer`, `--loop trainer`)." + _instead(field.name)
             )
     if args.train_sampling_strategy not in SAMPLING:
-        raise ValueError(
+        raise HTCError(
             f"`train_sampling_strategy` is {args.train_sampling_strategy!r}; the accelerate loop has {', '.join(SAMPLING)}."
         )
     if args.lr_scheduler_type in NO_SCHEDULES:
-        raise ValueError(
+        raise HTCError(
             f"`lr_scheduler_type` is {args.lr_scheduler_type.value!r}, which follows the evaluations; the accelerate loop has "
             "schedules that depend on the step only, such as 'linear' or 'cosine'."
         )
@@ -92,18 +93,18 @@ def precision_of(args):
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     asked = "bf16" if args.bf16 else "fp16" if args.fp16 else None
     if launched not in PRECISIONS:
-        raise ValueError(
+        raise HTCError(
             f"`accelerate launch` sets mixed precision to {launched!r}; the loop trains in {', '.join(PRECISIONS)}. Change "
             "`--mixed_precision` or `mixed_precision` in its config file."
         )
     if asked is not None and launched not in ("no", asked):
-        raise ValueError(
+        raise HTCError(
             f"`--{asked}` contradicts `accelerate launch`, which sets mixed precision to {launched!r}. Leave `--{asked}` out, or "
             "change `--mixed_precision` or `mixed_precision` in its config file."
         )
     precision = asked or launched
     if precision == "fp16" and args.device.type == "cpu":
-        raise ValueError("float16 training needs a GPU, and this run is on the CPU: use `--bf16`, or float32.")
+        raise HTCError("float16 training needs a GPU, and this run is on the CPU: use `--bf16`, or float32.")
     return precision
 
 
@@ -124,7 +125,7 @@ def make_accelerator(args):
     ):
         launched = os.environ.get(variable, "auto")
         if launched.lower() not in ("auto", "none") and float(launched) != getattr(args, name):
-            raise ValueError(
+            raise HTCError(
                 f"`{name}` is {getattr(args, name)}, but `accelerate launch` sets it to {launched}. Make them the same, or "
                 "leave it out of the config file."
             )
@@ -148,12 +149,12 @@ def make_accelerator(args):
     if accelerator.distributed_type in kinds or (
         accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2
     ):
-        raise ValueError(
+        raise HTCError(
             f"The accelerate loop does not train with {accelerator.distributed_type.value}"
             + (" version 1; set `fsdp_version: 2`." if accelerator.distributed_type == DistributedType.FSDP else ".")
         )
     if accelerator.num_processes > 1 and args.train_sampling_strategy == "group_by_length":
-        raise ValueError(
+        raise HTCError(
             "`train_sampling_strategy='group_by_length'` draws its order in every process for itself, so that with "
             f"{accelerator.num_processes} processes some documents would be left out. Use 'random', or one process."
         )

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from hf_htc.models.errors import HTCError
+
 
 def add_lora(model, rank=16):
     """
@@ -17,10 +19,10 @@ def add_lora(model, rank=16):
     from peft import LoraConfig, get_peft_model
 
     if rank < 1:
-        raise ValueError(f"`rank` is {rank}; the rank of an adapter is at least 1.")
+        raise HTCError(f"`rank` is {rank}; the rank of an adapter is at least 1.")
     targets = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.startswith("model.")]
     if not targets:
-        raise ValueError(
+        raise HTCError(
             f"The {model.config.text_config.model_type} encoder has no linear layers for LoRA; train without `--lora`."
         )
     wrapped = get_peft_model(

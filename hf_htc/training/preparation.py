@@ -10,6 +10,7 @@ from transformers.utils import logging
 from hf_htc.data import check_is_split, label_csr, tokenize_dataset
 from hf_htc.evaluation.streaming import StreamingMetrics
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCError
 from hf_htc.training.callbacks import PriorCallback
 from hf_htc.training.optimizer import ClassifierGroupOptimizer
 
@@ -58,7 +59,7 @@ def prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closur
         `ValueError`: no tokenizer, label ids outside the model's labels. `TypeError`: a `DatasetDict` instead of a split.
     """
     if tokenizer is None:
-        raise ValueError("`tokenizer` is missing: pass the text encoder's tokenizer.")
+        raise HTCError("`tokenizer` is missing: pass the text encoder's tokenizer.")
     base = base_model(model)
     if max_length is not None:
         base.config.max_text_length = min(max_length, base.config.max_text_length or max_length)
@@ -96,7 +97,7 @@ def optimizer_factory(args, model):
     """
     optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     if not inspect.isclass(optimizer_class) or {"params", "model", "optimizer_dict"} & set(optimizer_kwargs):
-        raise ValueError(
+        raise HTCError(
             f"`optim={args.optim}` makes its own parameter groups, so that the classifier cannot have a learning rate of its "
             "own; take another optimizer."
         )
@@ -123,7 +124,7 @@ def _tokenized(dataset, name, tokenizer, model):
         return None
     dataset = check_is_split(dataset, name)
     if not len(dataset):
-        raise ValueError(f"`{name}` is empty; it needs at least one document.")
+        raise HTCError(f"`{name}` is empty; it needs at least one document.")
     if "input_ids" in dataset.column_names:
         return dataset
     return tokenize_dataset(dataset, tokenizer, max_length=model.config.max_text_length)

@@ -10,6 +10,8 @@ import difflib
 import math
 from pathlib import Path
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+
 
 # What a trial can set after the Trainer was made, and the kind of its values.
 TRAINING_OPTIONS = {
@@ -179,18 +181,18 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
     for name, entry in (changes or {}).items():
         if name not in known:
             close = difflib.get_close_matches(str(name), sorted(known), n=3)
-            raise ValueError(
+            raise HTCError(
                 f"The search space has the option {name!r}, which cannot be searched."
                 + (f" Did you mean {close}?" if close else f" Options: {sorted(known)}.")
             )
         if entry is None:
             space.pop(name, None)
         elif name in fixed:
-            raise ValueError(f"`{name}` has a value and an entry in the search space; leave out one of the two.")
+            raise HTCError(f"`{name}` has a value and an entry in the search space; leave out one of the two.")
         else:
             space[name] = entry
     if not space:
-        raise ValueError("Nothing is left to search: every option of the search space has a value or was taken out.")
+        raise HTCError("Nothing is left to search: every option of the search space has a value or was taken out.")
     return {name: checked_entry(name, entry) for name, entry in space.items()}
 
 
@@ -213,13 +215,13 @@ def read_search_space(path):
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no search space file {str(path)!r}.")
+        raise HTCFileNotFoundError(f"There is no search space file {str(path)!r}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path.name!r} is not valid YAML: {error}") from error
+        raise HTCError(f"{path.name!r} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(
+        raise HTCError(
             f"{path.name!r} must hold `option: entry` lines, e.g. `learning_rate: {{type: log_uniform, low: 1e-5, high: 1e-3}}`; "
             f"it holds a {type(content).__name__}."
         )
@@ -237,14 +239,14 @@ def checked_entry(name, entry):
     keys = {kind: {"low", "high"} for kind in ("log_uniform", "uniform", "integer")} | {"categorical": {"choices"}}
     kind = entry.get("type") if isinstance(entry, dict) else None
     if kind not in keys:
-        raise ValueError(
+        raise HTCError(
             f"The search space of `{name}` is {entry!r}; give a `type`, one of {', '.join(map(repr, keys))}, and its values, "
             "e.g. `{type: uniform, low: 0, high: 0.5}` or `{type: categorical, choices: [16, 32]}`."
         )
     for key in sorted(keys[kind] ^ (set(entry) - {"type"})):
         state = "lacks" if key in keys[kind] else "has the unknown key"
         close = difflib.get_close_matches(str(key), sorted(keys[kind]), n=1)
-        raise ValueError(
+        raise HTCError(
             f"The search space of `{name}` {state} {key!r}; {kind!r} has {sorted(keys[kind])}."
             + (f" Did you mean {close[0]!r}?" if state != "lacks" and close else "")
         )
@@ -253,9 +255,9 @@ def checked_entry(name, entry):
     else:
         low, high = (_number(name, key, entry[key], kind == "integer") for key in ("low", "high"))
         if not low < high:
-            raise ValueError(f"The search space of `{name}` goes from {low} to {high}; `low` must be less than `high`.")
+            raise HTCError(f"The search space of `{name}` goes from {low} to {high}; `low` must be less than `high`.")
         if kind == "log_uniform" and low <= 0:
-            raise ValueError(f"The search space of `{name}` begins at {low}; 'log_uniform' begins above 0.")
+            raise HTCError(f"The search space of `{name}` begins at {low}; 'log_uniform' begins above 0.")
         checked = {"type": kind, "low": low, "high": high}
     _check_training_values(name, checked)
     return checked
@@ -263,18 +265,18 @@ def checked_entry(name, entry):
 
 def _choices(name, choices):
     if not isinstance(choices, list) or not choices or not all(isinstance(c, (str, int, float, bool)) for c in choices):
-        raise ValueError(f"The `choices` of `{name}` are {choices!r}; give a list of numbers, words or true/false.")
+        raise HTCError(f"The `choices` of `{name}` are {choices!r}; give a list of numbers, words or true/false.")
     if len({repr(choice) for choice in choices}) < len(choices):
-        raise ValueError(f"The `choices` of `{name}` hold a value twice: {choices}.")
+        raise HTCError(f"The `choices` of `{name}` hold a value twice: {choices}.")
     return [_as_number(choice) if isinstance(choice, str) else choice for choice in choices]
 
 
 def _number(name, key, value, whole):
     number = _as_number(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise ValueError(f"`{key}` in the search space of `{name}` is {value!r}; it must be a number.")
+        raise HTCError(f"`{key}` in the search space of `{name}` is {value!r}; it must be a number.")
     if whole and number != int(number):
-        raise ValueError(f"`{key}` in the search space of `{name}` is {value!r}; 'integer' needs whole numbers.")
+        raise HTCError(f"`{key}` in the search space of `{name}` is {value!r}; 'integer' needs whole numbers.")
     return int(number) if whole else float(number)
 
 
@@ -300,9 +302,9 @@ def _check_training_values(name, entry):
     }[kind]
     for value in entry_values(entry):
         if not right(value):
-            raise ValueError(f"The search space of `{name}` holds {value!r}; the option takes {allowed}.")
+            raise HTCError(f"The search space of `{name}` holds {value!r}; the option takes {allowed}.")
     if kind == "integer" and entry["type"] not in ("integer", "categorical"):
-        raise ValueError(f"The search space of `{name}` is {entry['type']!r}; the option takes whole numbers: 'integer'.")
+        raise HTCError(f"The search space of `{name}` is {entry['type']!r}; the option takes whole numbers: 'integer'.")
 
 
 def check_against_config(space, make_config):
@@ -324,7 +326,7 @@ def check_against_config(space, make_config):
                 make_config(**{name: value})
             except (ValueError, TypeError, StrictDataclassError) as error:
                 reason = " ".join(str(error.__cause__ or error).split())
-                raise ValueError(f"The search space holds {name} = {value!r}, which does not work: {reason}") from error
+                raise HTCError(f"The search space holds {name} = {value!r}, which does not work: {reason}") from error
 
 
 def entry_values(entry):

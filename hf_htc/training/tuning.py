@@ -8,6 +8,7 @@ from transformers import TrainerCallback, set_seed
 from transformers.utils import logging
 
 from hf_htc.data import label_csr
+from hf_htc.models.errors import HTCError, HTCImportError
 from hf_htc.training.callbacks import InterruptCallback
 from hf_htc.training.preparation import base_model, optimizer_factory
 from hf_htc.training.search_spaces import holds, method_part, suggest, training_part
@@ -26,7 +27,7 @@ def import_optuna():
     try:
         import optuna
     except ImportError as error:
-        raise ImportError("The search of settings needs Optuna, which is not installed: pip install 'hf_htc[tune]'") from error
+        raise HTCImportError("The search of settings needs Optuna, which is not installed: pip install 'hf_htc[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -70,7 +71,7 @@ def open_study(study_file=None, seed=42, pruning=False, settings=None):
         study.set_user_attr("settings", settings or {})
     elif known != (settings or {}):
         keys = sorted(key for key in {*known, *settings} if known.get(key) != settings.get(key))
-        raise ValueError(
+        raise HTCError(
             f"The trials in {Path(study_file).name!r} were made with another `{keys[0]}`: {known.get(keys[0])!r}, now "
             f"{settings.get(keys[0])!r}. Give another `--study_file` or `--output_dir`."
         )
@@ -141,15 +142,13 @@ def search(
     """
     import_optuna()
     if objective not in OBJECTIVES:
-        raise ValueError(f"`objective` is {objective!r}; allowed are {', '.join(map(repr, OBJECTIVES))}.")
+        raise HTCError(f"`objective` is {objective!r}; allowed are {', '.join(map(repr, OBJECTIVES))}.")
     if trials < 1:
-        raise ValueError(f"`trials` is {trials}; it is at least 1.")
+        raise HTCError(f"`trials` is {trials}; it is at least 1.")
     if eval_dataset is None:
-        raise ValueError(
-            "There is no validation data to choose settings on; give `--validation_file` or `--validation_fraction`."
-        )
+        raise HTCError("There is no validation data to choose settings on; give `--validation_file` or `--validation_fraction`.")
     if args.world_size > 1:
-        raise ValueError(f"The search runs in one process, not in {args.world_size}; start it without a launcher.")
+        raise HTCError(f"The search runs in one process, not in {args.world_size}; start it without a launcher.")
     watch = _Watch(args, objective, before_trial)
     args.load_best_model_at_end, args.save_strategy = False, type(args.save_strategy)("no")
     trainer = build_trainer(
@@ -205,7 +204,7 @@ def search(
                 raise
     if not any(trial.state.name == "COMPLETE" for trial in study.trials):
         reasons = [trial.user_attrs["reason"] for trial in study.trials if "reason" in trial.user_attrs]
-        raise ValueError(
+        raise HTCError(
             f"No trial was complete; {len(reasons)} failed" + (f", the last one because: {reasons[-1]}" if reasons else ".")
         )
     return study.best_trial
@@ -273,9 +272,7 @@ class _Watch(TrainerCallback):
     def value_of(self, metrics):
         """The trial's value after an evaluation."""
         if self.metric not in metrics:
-            raise ValueError(
-                f"`metric_for_best_model` is {self.metric!r}, which no evaluation gives; they give {sorted(metrics)}."
-            )
+            raise HTCError(f"`metric_for_best_model` is {self.metric!r}, which no evaluation gives; they give {sorted(metrics)}.")
         kept = self.sign * metrics[self.metric]
         if not self.keeps_best or self.best is None or kept > self.best:
             self.best = kept

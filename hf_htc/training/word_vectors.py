@@ -12,6 +12,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError
+
 
 logger = logging.get_logger(__name__)
 
@@ -41,7 +43,7 @@ def train_word_tokenizer(texts, min_count=2, max_size=50_000, lowercase=True, ma
     """
     for name, value in (("min_count", min_count), ("max_size", max_size), ("max_length", max_length)):
         if value < 1:
-            raise ValueError(f"`{name}` is {value}; it is at least 1.")
+            raise HTCError(f"`{name}` is {value}; it is at least 1.")
     backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     backend.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])])
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -54,7 +56,7 @@ def train_word_tokenizer(texts, min_count=2, max_size=50_000, lowercase=True, ma
     backend.train_from_iterator(texts, trainer)
     vocabulary = backend.get_vocab()
     if len(vocabulary) <= len(SPECIAL_TOKENS):
-        raise ValueError(f"No word of the corpus occurs {min_count} times; give more texts, or a smaller `min_count`.")
+        raise HTCError(f"No word of the corpus occurs {min_count} times; give more texts, or a smaller `min_count`.")
     for word in extra_words:
         if len(vocabulary) >= max_size + len(SPECIAL_TOKENS):
             break
@@ -88,7 +90,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file of word vectors {str(path)!r}.")
+        raise HTCFileNotFoundError(f"There is no file of word vectors {str(path)!r}.")
     vocabulary = None if tokenizer is None else tokenizer.get_vocab()
     words, vectors, size = [], None, None
     with open(path, encoding="utf-8", errors="replace") as stream:
@@ -102,7 +104,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
             size = len(parts) - 1 if size is None else size
             word = " ".join(parts[:-size]) if size else ""
             if not word:
-                raise ValueError(f"Line {number} of {path.name!r} has {len(parts) - 1} numbers; the first line has {size}.")
+                raise HTCError(f"Line {number} of {path.name!r} has {len(parts) - 1} numbers; the first line has {size}.")
             if vocabulary is None:
                 words.append(word)
                 continue
@@ -111,7 +113,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
             try:
                 values = np.array(parts[-size:], dtype=np.float32)
             except ValueError:
-                raise ValueError(
+                raise HTCError(
                     f"Line {number} of {path.name!r}: the vector of {word!r} holds something that is no number."
                 ) from None
             if vectors is None:
@@ -121,7 +123,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
     if vocabulary is None:
         return words
     if vectors is None:
-        raise ValueError(f"{path.name!r} has none of the tokenizer's {len(tokenizer):,} words; is it a file of word vectors?")
+        raise HTCError(f"{path.name!r} has none of the tokenizer's {len(tokenizer):,} words; is it a file of word vectors?")
     found = int((~np.isnan(vectors[:, 0])).sum())
     logger.info(f"{found:,} of {len(tokenizer):,} words have a vector of {size} numbers in {path.name!r}.")
     return vectors
@@ -156,10 +158,10 @@ def train_word_vectors(texts, tokenizer, size=300, window=5, seed=0, show_progre
         from scipy import sparse
         from sklearn.utils.extmath import randomized_svd
     except ImportError as error:
-        raise ImportError("Word vectors of a corpus need scikit-learn: `pip install 'hf_htc[baseline]'`.") from error
+        raise HTCImportError("Word vectors of a corpus need scikit-learn: `pip install 'hf_htc[baseline]'`.") from error
     for name, value in (("size", size), ("window", window)):
         if value < 1:
-            raise ValueError(f"`{name}` is {value}; it is at least 1.")
+            raise HTCError(f"`{name}` is {value}; it is at least 1.")
     number = len(tokenizer)
     counts = sparse.csr_matrix((number, number), dtype=np.float64)
     for words in _chunks(texts, tokenizer, window, show_progress_bar):
@@ -170,7 +172,7 @@ def train_word_vectors(texts, tokenizer, size=300, window=5, seed=0, show_progre
             counts = counts + sparse.coo_matrix((weights, (left[real], right[real])), shape=counts.shape).tocsr()
     counts = (counts + counts.T).tocoo()
     if counts.nnz == 0:
-        raise ValueError("No two words of the vocabulary stand side by side in the corpus; give more or longer texts.")
+        raise HTCError("No two words of the vocabulary stand side by side in the corpus; give more or longer texts.")
     of_word = np.bincount(counts.row, weights=counts.data, minlength=number)
     of_context = np.bincount(counts.col, weights=counts.data, minlength=number) ** 0.75
     information = np.log(counts.data * of_context.sum() / (of_word[counts.row] * of_context[counts.col]))
@@ -244,7 +246,7 @@ def build_text_rcnn(texts, word_vectors="corpus", min_count=2, max_size=50_000, 
     if from_file:
         vectors = read_word_vectors(word_vectors, tokenizer)
         if size not in (None, vectors.shape[1]):
-            raise ValueError(f"`embedding_size` is {size}, but the vectors of the file have {vectors.shape[1]} numbers.")
+            raise HTCError(f"`embedding_size` is {size}, but the vectors of the file have {vectors.shape[1]} numbers.")
         size = vectors.shape[1]
     elif word_vectors == "corpus":
         vectors = train_word_vectors(texts, tokenizer, size or TextRCNNConfig.embedding_size, seed=seed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import MetricError
 from .score_rows import RowCloser, positives, score_blocks
 from .scorers import Scorer
 
@@ -60,7 +61,7 @@ class CalibrationScorer(Scorer):
     def __init__(self, parents, num_labels=None, closure="none", num_bins=15, names=None):
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         if isinstance(num_bins, bool) or not isinstance(num_bins, (int, np.integer)) or num_bins < 1:
-            raise ValueError(f"`num_bins` must be a whole number of 1 or more; got {num_bins!r}.")
+            raise MetricError(f"`num_bins` must be a whole number of 1 or more; got {num_bins!r}.")
         self.num_bins = int(num_bins)
         self._closer = RowCloser(closure, self.taxonomy)
         levels = self.taxonomy.levels[: self.num_labels]
@@ -113,7 +114,7 @@ class CalibrationScorer(Scorer):
             ValueError: if no document was added.
         """
         if not self._num_documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add_scores` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add_scores` first.")
         everything = np.ones(self._level_names.size, dtype=bool)
         groups = [("", everything)]
         groups += [(f"level_{level}_", self._level_names == level) for level in self._level_names.tolist()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import MetricError
 from .score_rows import BLOCK_SCORES, RowCloser, positives, score_blocks
 from .scorers import Scorer
 
@@ -63,7 +64,7 @@ class CurveScorer(Scorer):
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         whole = isinstance(resolution, (int, np.integer)) and not isinstance(resolution, bool) and resolution >= 2
         if resolution is not None and not whole:
-            raise ValueError(f"`resolution` must be a whole number of 2 or more, or None for exact scores; got {resolution!r}.")
+            raise MetricError(f"`resolution` must be a whole number of 2 or more, or None for exact scores; got {resolution!r}.")
         self.resolution = resolution
         self._closer = RowCloser(closure, self.taxonomy)
         self.reset()
@@ -130,7 +131,7 @@ class CurveScorer(Scorer):
             ValueError: if no document was added.
         """
         if not self._num_documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add_scores` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add_scores` first.")
         if self.resolution is None:
             scores = np.concatenate([block for block, _ in self._kept])
             truth = np.concatenate([hot for _, hot in self._kept])

@@ -8,6 +8,7 @@ import numpy as np
 # ruff: noqa: F401
 from .calibration_scores import CalibrationScorer
 from .curve_scores import CurveScorer
+from .errors import MetricError, MetricTypeError
 from .hierarchical_losses import HierarchicalLosses
 from .hierarchical_scores import AVERAGES, HierarchicalScorer
 from .label_groups import branches, group_scores, leaf_labels
@@ -113,7 +114,7 @@ class HierarchicalF1(evaluate.Metric):
 
     def _info(self):
         if self.config_name not in ("default", "multilabel"):
-            raise ValueError(
+            raise MetricError(
                 f"There is no config {self.config_name!r}; use 'default' (lists of label ids or names) or 'multilabel' "
                 "(0/1 rows)."
             )
@@ -138,9 +139,9 @@ class HierarchicalF1(evaluate.Metric):
         """
         for what, rows in (("predictions", predictions), ("references", references)):
             if rows is None or isinstance(rows, (str, bytes)) or not hasattr(rows, "__len__"):
-                raise TypeError(f"{what} must be a list with one list of labels a document; got {rows!r}.")
+                raise MetricTypeError(f"{what} must be a list with one list of labels a document; got {rows!r}.")
         if len(predictions) != len(references):
-            raise ValueError(
+            raise MetricError(
                 f"predictions has {len(predictions)} rows and references {len(references)}; give one row a document to both."
             )
         batch = {}
@@ -153,7 +154,7 @@ class HierarchicalF1(evaluate.Metric):
         if self.config_name == "multilabel":
             widths = [len(rows[0]) for rows in batch.values() if rows]
             if len(set(widths)) > 1:
-                raise ValueError(
+                raise MetricError(
                     f"predictions row 0 has {widths[0]} columns and references row 0 {widths[1]}; both need one column a label."
                 )
         super().add_batch(**batch, **kwargs)
@@ -183,17 +184,17 @@ class HierarchicalF1(evaluate.Metric):
         metrics="hf",
     ):
         if parents is None:
-            raise ValueError(
+            raise MetricError(
                 "`parents` is missing: hierarchical scores need the taxonomy, e.g. parents={'Arts': [], 'Music': ['Arts']}."
             )
         if average not in AVERAGES:
-            raise ValueError(f"`average` must be one of {list(AVERAGES)}; got {average!r}.")
+            raise MetricError(f"`average` must be one of {list(AVERAGES)}; got {average!r}.")
         if closure not in CLOSURES:
-            raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+            raise MetricError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
         metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         for name in metrics:
             if name not in METRICS:
-                raise ValueError(f"`metrics` must be among {list(METRICS)}; got {name!r}.")
+                raise MetricError(f"`metrics` must be among {list(METRICS)}; got {name!r}.")
         taxonomy = Taxonomy(parents, num_labels=num_labels, names=names)
         rows = {"predictions": predictions, "references": references}
         if self.config_name == "multilabel":
@@ -238,7 +239,7 @@ def _as_list(row, index, what):
     if hasattr(row, "tolist"):
         row = row.tolist()
     if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__"):
-        raise TypeError(f"{what} row {index} is {row!r}; every row must be a list of labels.")
+        raise MetricTypeError(f"{what} row {index} is {row!r}; every row must be a list of labels.")
     return list(row)
 
 
@@ -253,7 +254,7 @@ def _as_strings(rows, what):
     for index, row in enumerate(rows):
         for label in row:
             if isinstance(label, bool) or not isinstance(label, (str, int, np.integer)):
-                raise TypeError(
+                raise MetricTypeError(
                     f"{what} row {index} holds {label!r} ({type(label).__name__}); labels must be ids (integers) or "
                     "names (strings). For 0/1 rows load the config 'multilabel'."
                 )
@@ -270,7 +271,7 @@ def _are_names(rows):
                 first = first or label
                 if label[0] != first[0]:
                     names, ids = (first, label) if first[0] == _NAME else (label, first)
-                    raise TypeError(
+                    raise MetricTypeError(
                         f"{what} row {index}: the name {names[1:]!r} and the id {ids[1:]} are mixed; use names or ids "
                         "throughout, in predictions and references."
                     )
@@ -281,13 +282,13 @@ def _checked_multi_hot(rows, what):
     """0/1 rows as lists of integers, all of the width of the first."""
     for index, row in enumerate(rows):
         if len(row) != len(rows[0]):
-            raise ValueError(
+            raise MetricError(
                 f"{what} row {index} has {len(row)} columns, row 0 has {len(rows[0])}; every 0/1 row needs one column "
                 "a label. Lists of label ids belong to the config 'default'."
             )
         for column, value in enumerate(row):
             if value not in (0, 1):
-                raise ValueError(
+                raise MetricError(
                     f"{what} row {index}, column {column} is {value!r}; only 0 and 1 are allowed. Compare scores with "
                     "a threshold first."
                 )

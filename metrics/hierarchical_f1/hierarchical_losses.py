@@ -12,6 +12,7 @@ from collections import Counter
 
 import numpy as np
 
+from .errors import MetricError
 from .label_sets import ancestor_keys, contains, has_all_ancestors, is_path_end
 from .scorers import SetScorer, count_rows
 from .taxonomy import Taxonomy
@@ -60,7 +61,7 @@ class HierarchicalLosses(SetScorer):
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         for name, value in (("alpha", alpha), ("beta", beta)):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
-                raise ValueError(f"`{name}` must be a finite number that is not negative; got {value!r}.")
+                raise MetricError(f"`{name}` must be a finite number that is not negative; got {value!r}.")
         self.alpha, self.beta = float(alpha), float(beta)
         self.reset()
 
@@ -121,7 +122,7 @@ class HierarchicalLosses(SetScorer):
             ValueError: if no document was added.
         """
         if not self._num_documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add` first.")
         costs = sibling_costs(self.taxonomy)[: self.num_labels]
         missed, added = float(costs @ self._charged_missed), float(costs @ self._charged_added)
         number = self._num_documents

@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 
+from .errors import MetricError
 from .label_sets import ancestor_keys, contains, has_all_ancestors, is_path_end, sorted_unique
 from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows, mean, precision_recall_f
 
@@ -75,7 +76,7 @@ class HierarchicalScorer(SetScorer):
     def __init__(self, parents, num_labels=None, closure="none", beta=1.0, names=None):
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)) or not 0 < beta < math.inf:
-            raise ValueError(f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike.")
+            raise MetricError(f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike.")
         self.beta = float(beta)
         self.reset()
 
@@ -169,12 +170,12 @@ class HierarchicalScorer(SetScorer):
         averages = (averages,) if isinstance(averages, str) else tuple(averages)
         for average in averages:
             if average not in AVERAGES:
-                raise ValueError(f"`averages` must be among {list(AVERAGES)}; got {average!r}.")
+                raise MetricError(f"`averages` must be among {list(AVERAGES)}; got {average!r}.")
         if labels not in ("all", "supported"):
-            raise ValueError(f"`labels` must be 'all' or 'supported'; got {labels!r}.")
+            raise MetricError(f"`labels` must be 'all' or 'supported'; got {labels!r}.")
         zero_division = checked_zero_division(zero_division)
         if not self._documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add` first.")
 
         f = "f1" if self.beta == 1 else "fbeta"
         occurs = (self._predicted + self._support) > 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import MetricError
 from .scorers import checked_zero_division, mean, precision_recall_f
 from .taxonomy import Taxonomy
 
@@ -60,10 +61,10 @@ def frequency_groups(label_counts, bounds=(0, 50)) -> dict:
     """
     counts = np.asarray(label_counts)
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
-        raise ValueError("`label_counts` must hold one whole number, 0 or more, a label: its training documents.")
+        raise MetricError("`label_counts` must hold one whole number, 0 or more, a label: its training documents.")
     bounds = tuple(int(bound) for bound in bounds)
     if not bounds or bounds[0] < 0 or any(a >= b for a, b in zip(bounds, bounds[1:])):
-        raise ValueError(f"`bounds` must be rising counts from 0 on, e.g. (0, 50); got {bounds}.")
+        raise MetricError(f"`bounds` must be rising counts from 0 on, e.g. (0, 50); got {bounds}.")
     if bounds == (0, 50):
         names = ["zero", "few", "frequent"]
     else:
@@ -109,9 +110,9 @@ def group_scores(scorer, groups, labels="all", zero_division=0.0) -> dict:
     ```
     """
     if labels not in ("all", "supported"):
-        raise ValueError(f"`labels` must be 'all' or 'supported'; got {labels!r}.")
+        raise MetricError(f"`labels` must be 'all' or 'supported'; got {labels!r}.")
     if not scorer.num_documents:
-        raise ValueError("There is nothing to score: no document was added. Call `add` first.")
+        raise MetricError("There is nothing to score: no document was added. Call `add` first.")
     zero_division = checked_zero_division(zero_division)
     f = "f1" if scorer.beta == 1 else "fbeta"
     table = scorer.per_label(zero_division)
@@ -121,7 +122,7 @@ def group_scores(scorer, groups, labels="all", zero_division=0.0) -> dict:
     for name, members in groups.items():
         members = np.asarray(members, dtype=np.int64)
         if members.size and not 0 <= members.min() <= members.max() < scorer.num_labels:
-            raise ValueError(f"The group {name!r} has ids outside [0, {scorer.num_labels}); give label ids.")
+            raise MetricError(f"The group {name!r} has ids outside [0, {scorer.num_labels}); give label ids.")
         sums = [count[members].sum(keepdims=True) for count in counts]
         for what, value in zip(("precision", "recall", f), precision_recall_f(*sums, scorer.beta, zero_division)):
             scores[f"{name}_micro_{what}"] = float(value[0])

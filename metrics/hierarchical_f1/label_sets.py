@@ -12,6 +12,7 @@ from itertools import chain
 
 import numpy as np
 
+from .errors import MetricError, MetricTypeError
 from .taxonomy import Taxonomy
 
 
@@ -53,7 +54,7 @@ def to_csr(rows, taxonomy: Taxonomy, what: str = "predictions"):
             kind = f"the structure-only node {taxonomy.describe(node)}"
         else:
             kind = f"the unknown label id {node}"
-        raise ValueError(
+        raise MetricError(
             f"{what} row {row} has {kind}; label ids lie in [0, {taxonomy.num_labels}). Drop padding and ancestors "
             "that are no labels first."
         )
@@ -79,9 +80,9 @@ def multi_hot_to_csr(rows, taxonomy: Taxonomy, what: str = "predictions", block_
     num_labels = taxonomy.num_labels
     for row, values in enumerate(rows):
         if not hasattr(values, "__len__") or isinstance(values, (str, bytes)):
-            raise ValueError(f"{what} row {row} is {values!r}, not a row of {num_labels} zeros and ones.")
+            raise MetricError(f"{what} row {row} is {values!r}, not a row of {num_labels} zeros and ones.")
         if len(values) != num_labels:
-            raise ValueError(
+            raise MetricError(
                 f"{what} row {row} has {len(values)} columns; the taxonomy has {num_labels} labels, and a 0/1 row has "
                 "one column a label, in id order. Leave structure-only nodes out by `num_labels`."
             )
@@ -92,7 +93,7 @@ def multi_hot_to_csr(rows, taxonomy: Taxonomy, what: str = "predictions", block_
         wrong = np.argwhere((block != 0) & (block != 1))
         if wrong.size:
             row, column = (int(value) for value in wrong[0])
-            raise ValueError(
+            raise MetricError(
                 f"{what} row {start + row}, column {taxonomy.describe(column)} is {block[row, column].item()!r}; only "
                 "0 and 1 are allowed. Compare scores with a threshold first."
             )
@@ -186,9 +187,9 @@ def is_path_end(keys: np.ndarray, taxonomy: Taxonomy, ancestors=None) -> np.ndar
 def _checked_csr(indptr: np.ndarray, indices: np.ndarray, what: str):
     for name, part in (("indptr", indptr), ("indices", indices)):
         if part.ndim != 1 or (part.dtype.kind not in "iu" and part.size):
-            raise TypeError(f"{what}: `{name}` must be a 1-D integer array; got {part.dtype} of shape {part.shape}.")
+            raise MetricTypeError(f"{what}: `{name}` must be a 1-D integer array; got {part.dtype} of shape {part.shape}.")
     if indptr.size == 0 or indptr[0] != 0 or indptr[-1] != indices.size or np.any(np.diff(indptr.astype(np.int64)) < 0):
-        raise ValueError(
+        raise MetricError(
             f"{what}: `indptr` must rise from 0 to len(indices) = {indices.size}; got {indptr[:3].tolist()} ... "
             f"{indptr[-1:].tolist()}."
         )
@@ -198,7 +199,7 @@ def _checked_csr(indptr: np.ndarray, indices: np.ndarray, what: str):
 def _flatten(rows, what: str):
     """List of rows to a CSR pair."""
     if isinstance(rows, (str, bytes)) or not hasattr(rows, "__len__"):
-        raise TypeError(f"{what} must be a list with one list of label ids a document; got {type(rows).__name__}.")
+        raise MetricTypeError(f"{what} must be a list with one list of label ids a document; got {type(rows).__name__}.")
     if any(hasattr(row, "__array__") for row in rows):
         rows = [np.asarray(row) for row in rows]
         if any(row.ndim != 1 for row in rows):
@@ -223,14 +224,14 @@ def _raise_bad_row(rows, what: str) -> None:
     """Find the first row that is no list of integers and say so."""
     for row, labels in enumerate(rows):
         if isinstance(labels, (str, bytes)) or not hasattr(labels, "__len__") or getattr(labels, "ndim", 1) != 1:
-            raise TypeError(f"{what} row {row} is {labels!r}; every row must be a list of label ids.")
+            raise MetricTypeError(f"{what} row {row} is {labels!r}; every row must be a list of label ids.")
         for label in labels.tolist() if isinstance(labels, np.ndarray) else labels:
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-                raise TypeError(
+                raise MetricTypeError(
                     f"{what} row {row} holds {label!r} ({type(label).__name__}); label ids must be integers. "
                     "Translate names with `Taxonomy.encode`, and turn 0/1 rows into ids first."
                 )
-    raise TypeError(f"{what} must hold label ids that fit in 64 bits.")
+    raise MetricTypeError(f"{what} must hold label ids that fit in 64 bits.")
 
 
 def _refuse_multi_hot(indptr, indices, taxonomy: Taxonomy, what: str) -> None:
@@ -240,7 +241,7 @@ def _refuse_multi_hot(indptr, indices, taxonomy: Taxonomy, what: str) -> None:
     if num_labels < 3 or indices.size == 0 or indices.size != (indptr.size - 1) * num_labels:
         return
     if np.all(np.diff(indptr) == num_labels) and indices.min() >= 0 and indices.max() <= 1:
-        raise ValueError(
+        raise MetricError(
             f"{what} looks like 0/1 rows ({num_labels} columns of 0 and 1); label ids are expected. Use the config "
             "`multilabel` of the metric, or pass the positions of the ones."
         )

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 
+from .errors import MetricError
 from .label_sets import contains, is_path_end
 from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows, mean, precision_recall_f
 
@@ -137,7 +138,7 @@ class LcaScorer(SetScorer):
         """
         zero_division = checked_zero_division(zero_division)
         if not self._num_documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add` first.")
         counts, weights = counted_rows(self._documents)
         sums = [(count * weights).sum(keepdims=True) for count in counts]
         scores = {}

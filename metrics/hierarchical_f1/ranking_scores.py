@@ -12,6 +12,7 @@ from collections import Counter
 
 import numpy as np
 
+from .errors import MetricError, MetricTypeError
 from .label_sets import close_up, contains, to_csr, to_keys
 from .score_rows import RowCloser, score_blocks
 from .scorers import Scorer
@@ -67,13 +68,13 @@ class RankingScorer(Scorer):
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         ks = (ks,) if isinstance(ks, (int, np.integer)) else tuple(ks)
         if not ks or any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks):
-            raise ValueError(f"`ks` must be whole numbers of 1 or more, e.g. (1, 5); got {ks!r}.")
+            raise MetricError(f"`ks` must be whole numbers of 1 or more, e.g. (1, 5); got {ks!r}.")
         self.ks = tuple(sorted(set(map(int, ks))))
         self.labels = None
         if labels is not None:
             self.labels = np.unique(np.asarray(labels, dtype=np.int64))
             if self.labels.size == 0 or not 0 <= self.labels[0] <= self.labels[-1] < self.num_labels:
-                raise ValueError(f"`labels` must be at least one id in [0, {self.num_labels}); got {labels!r}.")
+                raise MetricError(f"`labels` must be at least one id in [0, {self.num_labels}); got {labels!r}.")
         # Gold is closed; ranks are not.
         self._closer = RowCloser("none", self.taxonomy)
         self.reset()
@@ -104,24 +105,24 @@ class RankingScorer(Scorer):
             TypeError: for ids that are no integers.
         """
         if self.labels is not None:
-            raise ValueError("With `labels`, the ranks among them are needed: add score rows with `add_scores`.")
+            raise MetricError("With `labels`, the ranks among them are needed: add score rows with `add_scores`.")
         ranked = np.asarray(ranked)
         needed = min(max(self.ks), self.num_labels)
         if ranked.ndim != 2 or ranked.shape[1] < needed:
-            raise ValueError(
+            raise MetricError(
                 f"`ranked` has the shape {ranked.shape}; the scores at {max(self.ks)} need {needed} labels a document."
             )
         if ranked.dtype.kind not in "iu" and ranked.size:
-            raise TypeError(f"`ranked` must hold label ids, integers; got {ranked.dtype}.")
+            raise MetricTypeError(f"`ranked` must hold label ids, integers; got {ranked.dtype}.")
         indptr, indices = to_csr(references, self.taxonomy, "references")
         if indptr.size - 1 != len(ranked):
-            raise ValueError(f"ranked has {len(ranked)} rows and references {indptr.size - 1}; give one row a document to both.")
+            raise MetricError(f"ranked has {len(ranked)} rows and references {indptr.size - 1}; give one row a document to both.")
         in_order = np.sort(ranked, axis=1)
         bad = (in_order[:, :1] < 0).any(1) | (in_order[:, -1:] >= self.num_labels).any(1)
         bad |= (in_order[:, 1:] == in_order[:, :-1]).any(1)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise ValueError(
+            raise MetricError(
                 f"ranked row {row} is {ranked[row].tolist()}; labels lie in [0, {self.num_labels}), each at most once."
             )
         keys = to_keys(indptr, indices, 0, len(ranked), self.num_labels)
@@ -176,7 +177,7 @@ class RankingScorer(Scorer):
             ValueError: if no document was added.
         """
         if not self._documents:
-            raise ValueError("There is nothing to score: no document was added. Call `add` or `add_scores` first.")
+            raise MetricError("There is nothing to score: no document was added. Call `add` or `add_scores` first.")
         number = self.num_documents - self._documents[0]
         sums = dict.fromkeys((f"{name}_at_{k}" for k in self.ks for name in ("precision", "recall", "rp", "ndcg", "map")), 0.0)
         sums["r_precision"] = 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import MetricError, MetricTypeError
 from .label_sets import close_up, to_csr, to_keys
 from .taxonomy import Taxonomy
 
@@ -36,12 +37,14 @@ def score_blocks(scores, references, closer: RowCloser, taxonomy: Taxonomy, prob
     scores = np.asarray(scores)
     num_labels = taxonomy.num_labels
     if scores.dtype.kind != "f":
-        raise TypeError(f"`scores` must be floating point numbers; got {scores.dtype}. Label sets belong to the set scorers.")
+        raise MetricTypeError(
+            f"`scores` must be floating point numbers; got {scores.dtype}. Label sets belong to the set scorers."
+        )
     if scores.ndim != 2 or scores.shape[1] != num_labels:
-        raise ValueError(f"`scores` must have the shape (documents, {num_labels}), one column a label; got {scores.shape}.")
+        raise MetricError(f"`scores` must have the shape (documents, {num_labels}), one column a label; got {scores.shape}.")
     indptr, indices = to_csr(references, taxonomy, "references")
     if indptr.size - 1 != len(scores):
-        raise ValueError(f"scores has {len(scores)} rows and references {indptr.size - 1}; give one row a document to both.")
+        raise MetricError(f"scores has {len(scores)} rows and references {indptr.size - 1}; give one row a document to both.")
     step = max(1, BLOCK_SCORES // num_labels)
     for start in range(0, len(scores), step):
         block = scores[start : start + step]
@@ -51,7 +54,7 @@ def score_blocks(scores, references, closer: RowCloser, taxonomy: Taxonomy, prob
             allowed = (
                 "scores are probabilities, in [0, 1]: take the sigmoid of logits first" if probabilities else "no score may be"
             )
-            raise ValueError(f"scores row {start + row}, label {taxonomy.describe(label)} is {block[row, label]}; {allowed}.")
+            raise MetricError(f"scores row {start + row}, label {taxonomy.describe(label)} is {block[row, label]}; {allowed}.")
         gold = to_keys(indptr, indices, start, start + len(block), num_labels)
         yield closer(block), close_up(gold, taxonomy) if closer.closure == "up" else gold
 

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 
+from .errors import MetricError, MetricTypeError
 from .label_sets import CLOSURES, close_up, has_all_ancestors, to_csr, to_keys
 from .taxonomy import Taxonomy
 
@@ -32,7 +33,7 @@ class Scorer:
 
     def __init__(self, parents, num_labels=None, closure="none", names=None):
         if closure not in self.ALLOWED_CLOSURES:
-            raise ValueError(f"`closure` must be one of {list(self.ALLOWED_CLOSURES)}; got {closure!r}.")
+            raise MetricError(f"`closure` must be one of {list(self.ALLOWED_CLOSURES)}; got {closure!r}.")
         ready = isinstance(parents, Taxonomy) and num_labels is None and names is None
         self.taxonomy = parents if ready else Taxonomy(parents, num_labels=num_labels, names=names)
         self.closure = closure
@@ -52,15 +53,15 @@ class Scorer:
         """
         kind = type(self).__name__
         if not isinstance(other, type(self)):
-            raise TypeError(f"Only a {kind} can be merged; got {type(other).__name__}.")
+            raise MetricTypeError(f"Only a {kind} can be merged; got {type(other).__name__}.")
         for name in (*self.SETTINGS, "num_labels"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if not np.array_equal(mine, theirs):
-                raise ValueError(
+                raise MetricError(
                     f"The scorers differ in `{name}`: {mine!r} and {theirs!r}; only scorers of the same settings can be merged."
                 )
         if [sorted(row) for row in self.taxonomy.parents] != [sorted(row) for row in other.taxonomy.parents]:
-            raise ValueError("The scorers have different hierarchies; only scorers of the same settings can be merged.")
+            raise MetricError("The scorers have different hierarchies; only scorers of the same settings can be merged.")
         for name in self.COUNTS:
             mine, theirs = getattr(self, name), getattr(other, name)
             if isinstance(mine, Counter):
@@ -89,7 +90,7 @@ class SetScorer(Scorer):
         gold = to_csr(references, self.taxonomy, "references")
         num_rows = predicted[0].size - 1
         if num_rows != gold[0].size - 1:
-            raise ValueError(
+            raise MetricError(
                 f"predictions has {num_rows} rows and references {gold[0].size - 1}; give one row a document to both."
             )
         pairs = predicted[0] + gold[0]
@@ -137,7 +138,7 @@ def apply_closure(predictions, references, parents, closure: str):
         ValueError: for an unknown `closure` and what [`SetScorer.add`] refuses.
     """
     if closure not in CLOSURES:
-        raise ValueError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+        raise MetricError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
     taxonomy = Taxonomy(parents)
     pairs = to_csr(predictions, taxonomy, "predictions"), to_csr(references, taxonomy, "references")
     keys = [to_keys(*pair, 0, pair[0].size - 1, taxonomy.num_labels) for pair in pairs]
@@ -152,7 +153,7 @@ def checked_zero_division(value) -> float:
     """`value` as a float. Raises `ValueError` for anything but 0, 1 and nan."""
     if isinstance(value, (int, float, np.number)) and (value in (0, 1) or math.isnan(value)):
         return float(value)
-    raise ValueError(f"`zero_division` must be 0.0, 1.0 or nan; got {value!r}.")
+    raise MetricError(f"`zero_division` must be 0.0, 1.0 or nan; got {value!r}.")
 
 
 def mean(values: np.ndarray, zero_division: float, weights: np.ndarray | None = None) -> float:

@@ -11,6 +11,8 @@ from numbers import Integral
 
 import numpy as np
 
+from .errors import MetricError, MetricTypeError
+
 
 class Taxonomy:
     """
@@ -52,7 +54,7 @@ class Taxonomy:
         if isinstance(parents, Mapping):
             parents, names = _from_mapping(parents, names)
         elif isinstance(parents, (str, bytes)) or not hasattr(parents, "__len__"):
-            raise TypeError(
+            raise MetricTypeError(
                 "`parents` must be a dict, a list or an object with `parents`, `num_labels` and `names`; got "
                 f"{type(parents).__name__}."
             )
@@ -61,11 +63,11 @@ class Taxonomy:
         self.num_nodes = len(self.parents)
         self.num_labels = self.num_nodes if num_labels is None else num_labels
         if not isinstance(self.num_labels, Integral) or not 1 <= self.num_labels <= self.num_nodes:
-            raise ValueError(
+            raise MetricError(
                 f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got {num_labels!r}."
             )
         if self.names is not None and len(self.names) not in (self.num_nodes, self.num_labels):
-            raise ValueError(
+            raise MetricError(
                 f"`names` has {len(self.names)} entries; give one name a node ({self.num_nodes}) or one a label "
                 f"({self.num_labels})."
             )
@@ -105,14 +107,14 @@ class Taxonomy:
             TypeError: for a row that is no list.
         """
         if self._ids is None:
-            raise ValueError(
+            raise MetricError(
                 f"{what} holds label names, but the taxonomy has none. Pass `names=[...]` in id order, or `parents` as "
                 "a dict of names."
             )
         encoded = []
         for row, labels in enumerate(rows):
             if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
-                raise TypeError(f"{what} row {row} is {labels!r}; every row must be a list of label names.")
+                raise MetricTypeError(f"{what} row {row} is {labels!r}; every row must be a list of label names.")
             ids = [self._ids.get(name, self.num_nodes) for name in labels]
             if ids and max(ids) >= self.num_labels:
                 self._raise_unknown(row, next(n for n, i in zip(labels, ids) if i >= self.num_labels), what)
@@ -121,13 +123,13 @@ class Taxonomy:
 
     def _raise_unknown(self, row: int, name, what: str) -> None:
         if name in self._ids:
-            raise ValueError(
+            raise MetricError(
                 f"{what} row {row}: {name!r} is a structure-only node, not a label; labels are the first "
                 f"{self.num_labels} of the {self.num_nodes} nodes. Drop it from the row, or raise `num_labels`."
             )
         close = difflib.get_close_matches(str(name), self.names[: self.num_labels], n=3)
         hint = f"Close: {close}." if close else f"The labels begin with {self.names[: min(5, self.num_labels)]}."
-        raise ValueError(f"{what} row {row}: unknown label {name!r}; the taxonomy has {self.num_labels} labels. {hint}")
+        raise MetricError(f"{what} row {row}: unknown label {name!r}; the taxonomy has {self.num_labels} labels. {hint}")
 
     def _topological_order(self) -> list[int]:
         """Nodes, parents before children; raises on a cycle."""
@@ -143,7 +145,7 @@ class Taxonomy:
                 if missing[child] == 0:
                     order.append(child)
         if len(order) < self.num_nodes:
-            raise ValueError(f"The taxonomy has a cycle: {self._cycle(missing)}. Remove one of these edges.")
+            raise MetricError(f"The taxonomy has a cycle: {self._cycle(missing)}. Remove one of these edges.")
         return order
 
     def _cycle(self, missing: list[int]) -> str:
@@ -162,16 +164,16 @@ def _from_mapping(parents: Mapping, names):
     keys = list(parents)
     if all(isinstance(key, Integral) and not isinstance(key, bool) for key in keys):
         if sorted(keys) != list(range(len(keys))):
-            raise ValueError(
+            raise MetricError(
                 f"The integer keys of `parents` must be exactly the ids 0..{len(keys) - 1}; got {sorted(keys)[:5]}... "
                 "Use names (strings) for labels with other numbers."
             )
         return [parents[key] for key in range(len(keys))], names
     for key in keys:
         if not isinstance(key, str):
-            raise TypeError(f"The keys of `parents` must be all names or all ids; got the key {key!r} among {keys[:3]}.")
+            raise MetricTypeError(f"The keys of `parents` must be all names or all ids; got the key {key!r} among {keys[:3]}.")
     if names is not None and list(names)[: len(keys)] != keys:
-        raise ValueError("`names` differs from the keys of `parents`; leave it out, a dict of names has its own names.")
+        raise MetricError("`names` differs from the keys of `parents`; leave it out, a dict of names has its own names.")
     ids = {key: node for node, key in enumerate(keys)}
     rows = []
     for key in keys:
@@ -179,7 +181,7 @@ def _from_mapping(parents: Mapping, names):
         above = [] if above is None else [above] if isinstance(above, str) else list(above)
         for parent in above:
             if parent not in ids:
-                raise ValueError(
+                raise MetricError(
                     f"The label {key!r} has the parent {parent!r}, which is no key of `parents`. "
                     f"Add {parent!r}: [] for a label of the first level."
                 )
@@ -192,12 +194,12 @@ def _checked_names(names, num_nodes: int) -> list[str]:
     seen = set()
     for position, name in enumerate(names):
         if not isinstance(name, str) or not name:
-            raise ValueError(f"`names` must hold non-empty strings; entry {position} is {name!r}.")
+            raise MetricError(f"`names` must hold non-empty strings; entry {position} is {name!r}.")
         if name in seen:
-            raise ValueError(f"`names` holds {name!r} twice; use the whole path where last segments repeat.")
+            raise MetricError(f"`names` holds {name!r} twice; use the whole path where last segments repeat.")
         seen.add(name)
     if len(names) > num_nodes:
-        raise ValueError(f"`names` has {len(names)} entries for {num_nodes} nodes.")
+        raise MetricError(f"`names` has {len(names)} entries for {num_nodes} nodes.")
     return names
 
 
@@ -207,13 +209,15 @@ def _checked_parents(node: int, given, num_nodes: int, taxonomy: Taxonomy) -> li
     elif isinstance(given, Integral):
         given = [] if given == -1 else [given]
     elif isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise TypeError(f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}.")
+        raise MetricTypeError(
+            f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}."
+        )
     above: list[int] = []
     for parent in given:
         if isinstance(parent, bool) or not isinstance(parent, Integral):
-            raise TypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
+            raise MetricTypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
         if not 0 <= parent < num_nodes:
-            raise ValueError(f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes}).")
+            raise MetricError(f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes}).")
         if int(parent) not in above:
             above.append(int(parent))
     return above

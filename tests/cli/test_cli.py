@@ -371,7 +371,7 @@ class TestTrainErrors:
         assert "`label_smoothing_factor` is 0.1" in error
 
     def test_lora_rank(self, work, capsys, tmp_path):
-        assert "`rank` is 0" in fails(capsys, train_options(work, tmp_path / "out", "--lora", "--lora_rank", "0"))
+        assert "`--lora_rank` is 0" in fails(capsys, train_options(work, tmp_path / "out", "--lora", "--lora_rank", "0"))
 
 
 class TestEvaluate:
@@ -414,7 +414,7 @@ class TestEvaluate:
     def test_errors(self, checkpoint, work, capsys, tmp_path):
         test = ["--test_file", work / "test.jsonl"]
         assert "no test file" in fails(capsys, ["evaluate", checkpoint, "--test_file", work / "none.jsonl"])
-        assert "threshold 1.5 is out of range" in fails(capsys, ["evaluate", checkpoint, *test, "--threshold", "1.5"])
+        assert "`--threshold` is 1.5" in fails(capsys, ["evaluate", checkpoint, *test, "--threshold", "1.5"])
         assert "`closure` is 'down'" in fails(capsys, ["evaluate", checkpoint, *test, "--score_closure", "down"])
         assert "no split 'dev'; its splits are ['test']" in fails(capsys, ["evaluate", checkpoint, *test, "--split", "dev"])
         assert "There is no checkpoint" in fails(capsys, ["evaluate", tmp_path / "none", *test])
@@ -472,7 +472,7 @@ class TestPredict:
         assert "There is no input file" in predict(source=tmp_path / "none.jsonl")
         assert "Line 1 of 'test.jsonl' has no column 'body'; it has ['labels', 'text']" in predict("--text_column", "body")
         assert "is not valid JSON" in predict(source=work / "test.csv")
-        assert "threshold -1.0 is out of range" in predict("--threshold", "-1")
+        assert "`--threshold` is -1.0" in predict("--threshold", "-1")
         assert "`closure` is 'x'" in predict("--closure", "x")
         assert "required: --output" in fails(capsys, ["predict", checkpoint, "--input", work / "test.jsonl"], code=2)
 
@@ -637,10 +637,24 @@ class TestEntryPoint:
         with pytest.raises(ValueError, match="`--text_encoder` is missing"):
             main(["train"])
 
-    def test_our_own_errors_keep_their_traceback(self, work, monkeypatch):
-        monkeypatch.setattr("hf_htc.cli.info.show_hierarchy", lambda *args: {}["a bug"])
-        with pytest.raises(KeyError):
+    @pytest.mark.parametrize("bug", [KeyError("a bug"), TypeError("a bug"), ValueError("a bug"), RuntimeError("a bug")])
+    def test_a_bug_is_shown_as_a_bug(self, work, monkeypatch, capsys, bug):
+        def show(*arguments):
+            raise bug
+
+        monkeypatch.setattr("hf_htc.cli.info.show_hierarchy", show)
+        with pytest.raises(SystemExit) as exit_:
             main(["info", str(work / "taxonomy.tsv")])
+        error = capsys.readouterr().err
+        assert exit_.value.code == 70
+        assert "Traceback" in error and "a bug" in error and "fault of hf_htc" in error.splitlines()[-1]
+
+    def test_what_the_system_refuses_is_no_bug(self, work, monkeypatch, capsys):
+        def show(*arguments):
+            raise OSError(28, "No space left on device", "out.json")
+
+        monkeypatch.setattr("hf_htc.cli.info.show_hierarchy", show)
+        assert fails(capsys, ["info", work / "taxonomy.tsv"]) == "hf-htc info: 'out.json': No space left on device."
 
     def test_interrupted(self, monkeypatch, capsys):
         def interrupt(arguments):
