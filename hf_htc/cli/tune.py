@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, naming, parse, read_yaml, set_up_logging
+from hf_htc.cli.common import DataArguments, naming, option_parser, parse, read_yaml, set_up_logging
 from hf_htc.cli.train import RunArguments, _changed, _method_options, public_arguments, public_value
 from hf_htc.models.errors import HTCError
 
@@ -237,11 +237,9 @@ def check_options(options, tuning, given):
 
 def given_options(arguments):
     """The options of `hf-htc train` that the command line, or its YAML file, gives a value, `dict` by name."""
-    from transformers import HfArgumentParser
-
     from hf_htc.training import HTCTrainingArguments
 
-    parser = HfArgumentParser([DataArguments, RunArguments, TuneArguments, HTCTrainingArguments])
+    parser = option_parser([DataArguments, RunArguments, TuneArguments, HTCTrainingArguments])
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     if arguments and arguments[0].endswith((".yaml", ".yml")):
