@@ -21,7 +21,7 @@ logger = logging.get_logger(__name__)
 # What two configs of one model may differ in.
 _INDIFFERENT = {
     "_name_or_path", "transformers_version", "hf_htc_version", "auto_map", "architectures", "dtype", "use_cache",
-    "attn_implementation", "custom_pipelines", "label_counts", "num_train_documents",
+    "attn_implementation", "custom_pipelines", "transformers_weights", "label_counts", "num_train_documents",
 }  # fmt: skip
 
 

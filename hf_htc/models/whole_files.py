@@ -29,6 +29,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 import time
 import zlib
@@ -83,10 +84,11 @@ def whole_file(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent, path)
-    partial, elsewhere = _partial(path), None
+    partial, elsewhere, mode = _partial(path), None, 0
     try:
         try:
-            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            with open(partial, "x"):
+                mode = partial.stat().st_mode
             partial.unlink()
         except OSError as error:
             if error.errno not in _NO_RIGHT or not os.access(path, os.W_OK):
@@ -94,7 +96,7 @@ def whole_file(path):
             elsewhere = Path(tempfile.mkdtemp())
             partial = elsewhere / partial.name
         yield partial
-        _sync(partial)
+        _complete(partial, mode)
         _move(partial, path)
     finally:
         _forget(partial)
@@ -174,6 +176,20 @@ def finish_update(folder):
         with _lock(whole):
             if whole.is_dir():  # else another process has been quicker
                 _place(whole, target)
+
+
+def stale_weights(present, written):
+    """
+    Weights files that are no longer those of a checkpoint: shards, index or single file of a variant that was written anew.
+
+    Args:
+        present (`list[str]`), written (`list[str]`): Names of the files that are there, and of the new ones.
+
+    Returns:
+        `list[str]`
+    """
+    variants = {_variant(name) for name in written} - {None}
+    return [name for name in present if _variant(name) in variants and name not in written]
 
 
 # ---------------------------------------------------------------------- partial files and folders
@@ -256,14 +272,15 @@ def _staged(target, removes=()):
         if beside is None:
             partial = _partial_inside(target)
             partial.mkdir()
+        mode = partial.stat().st_mode
         yield partial
-        _sync(partial)
+        _complete(partial, mode)
         if beside is not None:
             if _become(beside, target):
                 return
             partial = _partial_inside(target)
             shutil.copytree(beside, partial)
-            _sync(partial)
+            _complete(partial)
         _decide(partial, target, removes)
     finally:
         for left in {beside, partial} - {None}:
@@ -281,8 +298,6 @@ def _make_beside(target):
     partial = _partial(target)
     try:
         partial.mkdir()
-        if target.exists():
-            shutil.copymode(target, partial)
     except OSError as error:
         _forget(partial)
         if error.errno not in _NO_RIGHT or not target.exists():
@@ -294,8 +309,10 @@ def _make_beside(target):
 def _become(partial, target):
     """Renames a folder to a missing or empty one; whether that could be done."""
     try:
-        if os.name == "nt" and target.exists():
-            target.rmdir()
+        if target.exists():
+            shutil.copymode(target, partial)
+            if os.name == "nt":
+                target.rmdir()
         os.replace(partial, target)
     except OSError as error:
         if error.errno not in _CANNOT_REPLACE or not target.is_dir():
@@ -304,9 +321,15 @@ def _become(partial, target):
     return True
 
 
-def _sync(path):
-    """Brings a file or all files of a folder to the disk, so that a renaming does not get there before them."""
+def _complete(path, mode=0):
+    """
+    Brings a file or all files of a folder to the disk, so that a renaming does not get there before them. They get the rights in
+    `mode`, those of a file made here; what safetensors and others write is their writer's alone.
+    """
     for file in [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]:
+        rights = stat.S_IMODE(file.stat().st_mode)
+        if rights | mode & 0o666 != rights:
+            file.chmod(rights | mode & 0o666)
         with open(file, "rb") as stream:
             try:
                 os.fsync(stream.fileno())
@@ -327,7 +350,7 @@ def _move(source, target):
     beside = _partial(target)
     try:
         shutil.copyfile(source, beside)
-        _sync(beside)
+        _complete(beside)
         os.replace(beside, target)
     except OSError as error:
         if error.errno not in _CANNOT_REPLACE:
@@ -371,7 +394,7 @@ def _decide(partial, target, removes):
     if lead is not None:
         (own / _CONFIG).write_text(lead, encoding="utf-8")
     (own / "removes.json").write_text(json.dumps(sorted(set(removes) - set(names))), encoding="utf-8")
-    _sync(own)
+    _complete(own)
     with _lock(partial):
         os.replace(partial, whole)
         try:
@@ -428,9 +451,7 @@ def _place(whole, target):
     # Files before folders: a data set's README and taxonomy before its documents.
     for name in sorted(set(names) - set(code) - set(last), key=lambda name: (name.count("/"), name)):
         _put(whole / name, target / name)
-    variants = {_variant(name) for name in names} - {None}
-    stale = [path.name for path in target.iterdir() if _variant(path.name) in variants and path.name not in names]
-    for name in [*removes, *stale]:
+    for name in [*removes, *stale_weights([path.name for path in target.iterdir()], names)]:
         _remove(target / name)
     for name in last:
         _put(whole / name, target / name)
@@ -452,7 +473,7 @@ def _put(source, target):
             os.link(source, partial)
         except OSError:
             shutil.copyfile(source, partial)
-            _sync(partial)
+            _complete(partial)
         _move(partial, target)
     finally:
         _forget(partial)
