@@ -6,17 +6,21 @@ taxonomy in its config. Its classifier is replaced by the adapter's; its encoder
 
 import json
 import os
-import tempfile
+import shutil
 from pathlib import Path
 
 import torch
 from transformers.utils import logging
 
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
+from hf_htc.models.whole_files import new_folder
 
 
 logger = logging.get_logger(__name__)
+
+# An earlier whole checkpoint in an adapter's folder would be taken for its base.
+WHOLE_CHECKPOINT = ("config.json", "model.safetensors", "model.safetensors.index.json")
 
 # What two configs of one model may differ in.
 _INDIFFERENT = {
@@ -82,22 +86,21 @@ def make_base(model, tokenizer, base_model, write, api=None):
 
 
 def write_adapter(model, folder, base_model):
-    """Writes `adapter_config.json` and `adapter_model.safetensors`; returns the model under the adapter."""
+    """Writes `adapter_config.json` and `adapter_model.safetensors` into a partial folder; gives the model under the adapter."""
     under, folder = model.get_base_model(), Path(folder)
     under._clean_names()
     config = model.peft_config[model.active_adapter]
     before, config.base_model_name_or_path = config.base_model_name_or_path, base_model
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        with new_folder(folder / ".adapter") as temporary:
             # The embeddings are the base's; PEFT would ask the Hub whether they are.
             model.save_pretrained(temporary, selected_adapters=[model.active_adapter], save_embedding_layers=False)
-            written = Path(temporary) / ("" if model.active_adapter == "default" else model.active_adapter)
-            for name in ("adapter_model.safetensors", "adapter_config.json"):
-                os.replace(written / name, folder / name)
+        written = folder / ".adapter" / ("" if model.active_adapter == "default" else model.active_adapter)
+        for name in ADAPTER_FILES:
+            os.replace(written / name, folder / name)
+        shutil.rmtree(folder / ".adapter")
     finally:
         config.base_model_name_or_path = before
-    for stale in ("model.safetensors", "config.json"):  # an earlier whole checkpoint would be taken for the base
-        (folder / stale).unlink(missing_ok=True)
     return under
 
 

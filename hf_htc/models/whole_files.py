@@ -33,7 +33,7 @@ import stat
 import tempfile
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import HTCFileExistsError, HTCOSError
@@ -329,7 +329,8 @@ def _complete(path, mode=0):
     for file in [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]:
         rights = stat.S_IMODE(file.stat().st_mode)
         if rights | mode & 0o666 != rights:
-            file.chmod(rights | mode & 0o666)
+            with suppress(OSError):  # where all files have the same rights
+                file.chmod(rights | mode & 0o666)
         with open(file, "rb") as stream:
             try:
                 os.fsync(stream.fileno())
