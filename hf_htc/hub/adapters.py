@@ -6,7 +6,7 @@ taxonomy in its config. Its classifier is replaced by the adapter's; its encoder
 
 import json
 import os
-import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -14,7 +14,6 @@ from transformers.utils import logging
 
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
 from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
-from hf_htc.models.whole_files import new_folder
 
 
 logger = logging.get_logger(__name__)
@@ -92,13 +91,12 @@ def write_adapter(model, folder, base_model):
     config = model.peft_config[model.active_adapter]
     before, config.base_model_name_or_path = config.base_model_name_or_path, base_model
     try:
-        with new_folder(folder / ".adapter") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
             # The embeddings are the base's; PEFT would ask the Hub whether they are.
             model.save_pretrained(temporary, selected_adapters=[model.active_adapter], save_embedding_layers=False)
-        written = folder / ".adapter" / ("" if model.active_adapter == "default" else model.active_adapter)
-        for name in ADAPTER_FILES:
-            os.replace(written / name, folder / name)
-        shutil.rmtree(folder / ".adapter")
+            written = Path(temporary) / ("" if model.active_adapter == "default" else model.active_adapter)
+            for name in ADAPTER_FILES:
+                os.replace(written / name, folder / name)
     finally:
         config.base_model_name_or_path = before
     return under

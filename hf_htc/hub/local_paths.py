@@ -22,7 +22,15 @@ _DOCUMENT_FILES = ("taxonomy.", "examples.", "vocab.", "merges.", "tokenizer.jso
 # Keys of a config under which labels stand.
 _LABELS = {"id2label", "label2id", "hierarchy"}
 # Keys whose value only says where something was found.
-_BLANKED = {"name_or_path", "_name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "cache_dir"}
+_BLANKED = {
+    "name_or_path",
+    "_name_or_path",
+    "tokenizer_file",
+    "vocab_file",
+    "merges_file",
+    "special_tokens_map_file",
+    "cache_dir",
+}
 # An adapter on this machine needs the folder of its base; `check_adapter_base` refuses to push it.
 _NEEDED = {"base_model_name_or_path"}
 # The records of a run: every path in them is cut to its last part, as on the command line.

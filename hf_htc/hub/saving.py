@@ -111,12 +111,16 @@ def _describe(model, folder, run, model_id, model_name, example_text, base_model
 
 
 def save_tokenizer(model, tokenizer, folder):
-    """Writes the tokenizer without a word about where this machine found it."""
+    """Writes the tokenizer without a word about where this machine found it, as a whole or not at all."""
+    before = tokenizer.name_or_path, tokenizer.init_kwargs
     tokenizer.name_or_path = model.config.text_config._name_or_path or ""
-    for key in ("is_local", "local_files_only"):  # transformers would write them down
-        tokenizer.init_kwargs.pop(key, None)
-    with whole_folder_update(folder) as partial:
-        tokenizer.save_pretrained(partial)
+    # transformers would write them down.
+    tokenizer.init_kwargs = {k: v for k, v in before[1].items() if k not in ("is_local", "local_files_only")}
+    try:
+        with whole_folder_update(folder) as partial:
+            tokenizer.save_pretrained(partial)
+    finally:
+        tokenizer.name_or_path, tokenizer.init_kwargs = before
 
 
 def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_message=None, base_model=None, **card):
