@@ -1,8 +1,8 @@
 """What is published tells nothing about the machine it was made on: looked for in the files that were written.
 
-A local path is what begins with the home, the working or the temporary folder or with a path that was given, and a JSON value that
-is the absolute path of something that exists here. URLs, paths of labels and other words with a `/` are none; texts and labels of
-documents are not looked at.
+A local path is what begins with the home, the working or the temporary folder or with a path that was given, and a JSON value
+that is the absolute path of something that exists here. URLs, paths of labels and other words with a `/` are none; texts and
+labels of documents are not looked at.
 """
 
 import json
@@ -163,8 +163,8 @@ def _check_parquet(path, name, here):
 
 def _error(name, where, path):
     return HTCError(
-        f"{name!r} holds a path of this machine, {path!r} ({where}). It is not to be published like that: take the path out, or put "
-        "a name in its place.",
+        f"{name!r} holds a path of this machine, {path!r} ({where}). It is not to be published like that: take the path out, or "
+        "put a name in its place.",
         field=where,
         value=path,
     )

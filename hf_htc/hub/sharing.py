@@ -128,8 +128,8 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
         `huggingface_hub.CommitInfo`
 
     Raises:
-        `FileNotFoundError`, `ValueError`, `TypeError`: no data set, or a faulty one, or one with paths of this machine. `OSError`: the Hub refused, or there is no
-        connection.
+        `FileNotFoundError`, `ValueError`, `TypeError`: no data set, a faulty one, or one with paths of this machine. `OSError`:
+        the Hub refused, or there is no connection.
     """
     from hf_htc.data import HTCDataset, load_htc_dataset
 

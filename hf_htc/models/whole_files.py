@@ -33,7 +33,7 @@ import stat
 import tempfile
 import time
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import HTCFileExistsError, HTCOSError
@@ -489,17 +489,10 @@ def _remove(path):
 
 @contextmanager
 def _lock(folder):
-    """Of several processes that would place the same files one does; a killed one holds none. No more than good will on Windows."""
-    try:
-        import fcntl
+    """Of several processes that would place the same files one does; a killed one holds no lock. Windows has no such locks."""
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):  # not every file system has locks; or another process has just placed the files
+            import fcntl
 
-        stream = open(folder / _OWN / "removes.json", "rb")
-    except (ImportError, FileNotFoundError):  # no such locks; or another process has placed the files meanwhile
-        yield
-        return
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            pass  # not every file system has them
+            fcntl.flock(stack.enter_context(open(folder / _OWN / "removes.json", "rb")), fcntl.LOCK_EX)
         yield
