@@ -19,7 +19,7 @@ from transformers.utils.hub import create_and_tag_model_card
 
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
-from .errors import HTCError, HTCOSError
+from .errors import HTCError, HTCOSError, reason_of
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
 from .modules import HTCModule
@@ -376,7 +376,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             kwargs: `max_shard_size`, `variant` and the other options of transformers.
 
         Raises:
-            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`.
+            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`. `OSError`: one cannot write
+            there; the disk is full.
         """
         own_class = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] != "torch")
         if own_class is not type(self):
@@ -398,8 +399,13 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         is_adapter = getattr(self, "_hf_peft_config_loaded", False)  # one that transformers has attached
         # An adapter's config would be read before the checkpoint's.
         with whole_folder_update(target, removes=() if is_adapter else ADAPTER_FILES) as folder:
-            # transformers takes the weights out of the dict while it writes them.
-            super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **kwargs)
+            try:
+                # transformers takes the weights out of the dict while it writes them.
+                super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **kwargs)
+            except Exception as error:
+                if type(error).__name__ != "SafetensorError":
+                    raise
+                raise HTCOSError(f"The weights cannot be written to {str(target)!r}: {reason_of(error)}.") from error
             written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         if push_to_hub:
             self._push_files(target, written, **{"repo_id": target.resolve().name, **hub})
