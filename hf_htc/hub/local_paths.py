@@ -129,8 +129,8 @@ def _mended(value, name, key, here):
         return value
     if last in _BLANKED:
         return public_name(value)
-    deep = value.count(os.sep) > 1  # else the name of a first-level label, such as "/media"
-    whole = os.path.isabs(value) and ((deep and os.path.exists(value)) or here.expression.fullmatch(value) is not None)
+    deep = os.path.isabs(value) and value.count(os.sep) > 1  # else the name of a first-level label, such as "/media"
+    whole = deep and (os.path.exists(value) or here.expression.fullmatch(value) is not None)
     found = value if whole else _first(value, here)
     if found is None:
         return value
