@@ -4,10 +4,14 @@ The stock `pipeline("text-classification", top_k=None)` works with every checkpo
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from transformers import Pipeline
 
+from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError
+from hf_htc.models.modeling_htc import ADAPTER_FILES
+from hf_htc.models.whole_files import whole_folder_update
 
 
 TASK = "hierarchical-text-classification"
@@ -111,8 +115,10 @@ class HierarchicalTextClassificationPipeline(Pipeline):
     def save_pretrained(self, save_directory, **kwargs):
         """Writes model and tokenizer as they are. transformers would name this class in the config, and the folder would then
         ask for remote code even where the package is installed."""
-        self.model.save_pretrained(save_directory, **kwargs)
-        self.tokenizer.save_pretrained(save_directory)
+        kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
+        with whole_folder_update(save_directory, removes=ADAPTER_FILES) as partial:
+            self.model.save_pretrained(partial, **kwargs)
+            save_tokenizer(self.model, self.tokenizer, partial)
 
 
 def _entry(hierarchy, label, score):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -41,9 +42,10 @@ def run(arguments):
         [DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]"
     )
     set_up_logging()
-    from hf_htc.cli.train import write_results
+    from hf_htc.cli.train import write_predictions, write_reports
     from hf_htc.data import as_split
     from hf_htc.evaluation.embeddings import check_embeddings, embedding_map
+    from hf_htc.evaluation.figures import drawn_or_left_out
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
 
     if options.embeddings and options.output_dir is None:
@@ -69,12 +71,17 @@ def run(arguments):
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")
     if options.output_dir is not None:
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder, results = Path(options.output_dir), {options.split: result}
         texts, gold = list(rows["text"]), rows["labels"]
-        found = embedding_map(model, tokenizer, texts, gold, batch_size=options.batch_size) if options.embeddings else None
-        write_results(
-            {options.split: result},
+        # In the order of their worth: whatever fails, what was written before is there.
+        write_predictions(results, folder)
+        write_text(folder / f"scores_{options.split}.json", json.dumps(result.scores, indent=2) + "\n")
+        found = None
+        if options.embeddings:
+            with drawn_or_left_out("map of the embeddings"):
+                found = embedding_map(model, tokenizer, texts, gold, batch_size=options.batch_size)
+        write_reports(
+            results,
             folder,
             model,
             f"{name} on {data.name()}",
@@ -84,7 +91,6 @@ def run(arguments):
             intervals=_intervals(result, gold, own),
             embeddings=found,
         )
-        (folder / f"scores_{options.split}.json").write_text(json.dumps(result.scores, indent=2) + "\n", encoding="utf-8")
         print(f"Report, scores and predictions are in {folder}.")
 
 

@@ -64,6 +64,7 @@ def train(data, options, training, command):
 
     import hf_htc
     from hf_htc.hub import save
+    from hf_htc.hub.saving import save_run
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import check_launch
     from hf_htc.training.launch import leave_group
@@ -119,22 +120,29 @@ def train(data, options, training, command):
 
     if options.lora:
         model = model.merge_and_unload()  # a checkpoint that loads like any other
-    results = evaluate_splits(model, tokenizer, dataset, training.per_device_eval_batch_size, Path(training.output_dir).name)
+
+    def make_manifest(results):
+        manifest = run_manifest(
+            command,
+            data.name(),
+            dataset,
+            loaded.hierarchy,
+            settings,
+            training.seed,
+            public_name(options.text_encoder) or None,
+            {split: result.scores for split, result in results.items()},
+            seconds,
+        )
+        return {**manifest, "log": losses_and_scores(log_history)}
+
+    # In the order of their worth: whatever fails, what was written before is there.
+    folder = save(model, tokenizer, training.output_dir, run=make_manifest({}))
+    results = evaluate_splits(model, tokenizer, dataset, training.per_device_eval_batch_size, folder.name)
+    write_predictions(results, folder)
     seconds["total"] = round(seconds["load"] + time.time() - started, 1)
-    manifest = run_manifest(
-        command,
-        data.name(),
-        dataset,
-        loaded.hierarchy,
-        settings,
-        training.seed,
-        public_name(options.text_encoder) or None,
-        {split: result.scores for split, result in results.items()},
-        seconds,
-    )
-    manifest["log"] = losses_and_scores(log_history)
-    folder = save(model, tokenizer, training.output_dir, run=manifest)
-    write_results(results, folder, model, f"{options.method} on {data.name()}", log=manifest["log"])
+    manifest = make_manifest(results)
+    save_run(model, folder, manifest)
+    write_reports(results, folder, model, f"{options.method} on {data.name()}", log=manifest["log"])
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     return manifest
@@ -178,22 +186,30 @@ def losses_and_scores(log_history):
     return [entry for entry in log_history if "loss" in entry or "eval_loss" in entry]
 
 
-def write_results(results, folder, model, title, **more):
-    """`report_<split>.md`, `report_<split>.html` where matplotlib is there, and `predictions_<split>.jsonl` for every result;
-    `more` as for [`build_report`]."""
+def write_predictions(results, folder):
+    """`predictions_<split>.jsonl` for every [`EvaluationResult`] of `results`, `dict` by split."""
+    from hf_htc.evaluation.predictions import write_records
+
+    for split, result in results.items():
+        write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
+
+
+def write_reports(results, folder, model, title, **more):
+    """`report_<split>.md` for every [`EvaluationResult`], then `report_<split>.html` where matplotlib is there; `more` as for
+    [`build_report`]."""
     from importlib.util import find_spec
 
-    from hf_htc.evaluation.predictions import write_records
     from hf_htc.evaluation.report import build_report
+    from hf_htc.models.whole_files import write_text
 
-    hierarchy, draws = model.config.get_hierarchy(), find_spec("matplotlib") is not None
+    hierarchy, counts = model.config.get_hierarchy(), model.config.label_counts
     for split, result in results.items():
-        counts = model.config.label_counts
-        report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=draws, **more)
-        (Path(folder) / f"report_{split}.md").write_text(report.to_markdown(), encoding="utf-8")
-        if draws:
-            (Path(folder) / f"report_{split}.html").write_text(report.to_html(), encoding="utf-8")
-        write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
+        report = build_report(result, hierarchy, f"{title}, {split}", counts, **more)
+        write_text(Path(folder) / f"report_{split}.md", report.to_markdown())
+    if find_spec("matplotlib") is not None:
+        for split, result in results.items():
+            report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=True, **more)
+            write_text(Path(folder) / f"report_{split}.html", report.to_html())
 
 
 def last_checkpoint(output_dir):

@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_htc.cli.common import DataArguments, naming, option_parser, parse, read_yaml, set_up_logging
 from hf_htc.cli.train import RunArguments, _changed, _method_options, public_arguments, public_value
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -176,8 +177,7 @@ def tune(data, options, tuning, training, given, command):
             "seconds": {"trials": round(sum(trial.user_attrs.get("seconds", 0) for trial in study.trials), 1)},
             "trials": trial_records(study),
         }
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "trials.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(output_dir / "trials.json", json.dumps(content, indent=1) + "\n")
         return content
 
     patience = options.early_stopping_patience
@@ -266,7 +266,7 @@ def best_settings(given, method_options, params, output_dir):
 def write_yaml(settings, path):
     import yaml
 
-    path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def train_command(settings):

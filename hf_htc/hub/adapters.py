@@ -13,15 +13,18 @@ import torch
 from transformers.utils import logging
 
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
 
 
 logger = logging.get_logger(__name__)
 
+# An earlier whole checkpoint in an adapter's folder would be taken for its base.
+WHOLE_CHECKPOINT = ("config.json", "model.safetensors", "model.safetensors.index.json")
+
 # What two configs of one model may differ in.
 _INDIFFERENT = {
     "_name_or_path", "transformers_version", "hf_htc_version", "auto_map", "architectures", "dtype", "use_cache",
-    "attn_implementation", "custom_pipelines", "label_counts", "num_train_documents",
+    "attn_implementation", "custom_pipelines", "transformers_weights", "label_counts", "num_train_documents",
 }  # fmt: skip
 
 
@@ -82,22 +85,20 @@ def make_base(model, tokenizer, base_model, write, api=None):
 
 
 def write_adapter(model, folder, base_model):
-    """Writes `adapter_config.json` and `adapter_model.safetensors`; returns the model under the adapter."""
+    """Writes `adapter_config.json` and `adapter_model.safetensors` into a partial folder; gives the model under the adapter."""
     under, folder = model.get_base_model(), Path(folder)
     under._clean_names()
     config = model.peft_config[model.active_adapter]
     before, config.base_model_name_or_path = config.base_model_name_or_path, base_model
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
             # The embeddings are the base's; PEFT would ask the Hub whether they are.
             model.save_pretrained(temporary, selected_adapters=[model.active_adapter], save_embedding_layers=False)
             written = Path(temporary) / ("" if model.active_adapter == "default" else model.active_adapter)
-            for name in ("adapter_model.safetensors", "adapter_config.json"):
+            for name in ADAPTER_FILES:
                 os.replace(written / name, folder / name)
     finally:
         config.base_model_name_or_path = before
-    for stale in ("model.safetensors", "config.json"):  # an earlier whole checkpoint would be taken for the base
-        (folder / stale).unlink(missing_ok=True)
     return under
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from hf_htc.hub.export_card import export_card
+from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
@@ -81,6 +82,7 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
         _limit_length(model, max_length)
         report = _write(model, tokenizer, partial, int8, dataset, split, batch_size)
         (partial / "README.md").write_text(export_card(model, tokenizer, report, partial), encoding="utf-8")
+        remove_local_paths(partial)
     return report
 
 

@@ -27,6 +27,7 @@ def load_checkpoint(name_or_path, coherence=None):
     from hf_htc.hub.onnx_classifier import FLOAT_FILE, REPORT_FILE
     from hf_htc.models.configuration_htc import HTCConfig
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
+    from hf_htc.models.whole_files import finish_update
 
     hf_htc.register()
     if os.path.isfile(name_or_path):
@@ -39,6 +40,8 @@ def load_checkpoint(name_or_path, coherence=None):
         raise HTCError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
     if coherence not in (None, "decoder", "none"):
         raise HTCError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
+    with contextlib.suppress(OSError):  # a folder that one may only read loads all the same
+        finish_update(name_or_path)
     with naming("checkpoint", name_or_path):
         # A model of another kind does not know the option; it is refused below, by what it is.
         ours = coherence is not None and isinstance(AutoConfig.from_pretrained(name_or_path), HTCConfig)

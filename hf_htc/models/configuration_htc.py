@@ -32,6 +32,7 @@ _LOADING_KEYWORDS = {
     "model_type",
     "auto_map",
     "name_or_path",
+    "transformers_weights",  # of a checkpoint that is being replaced, see whole_files.py
     "custom_pipelines",
     "tokenizer_class",
     "task_specific_params",

@@ -7,19 +7,19 @@ Legend: `B` documents, `T` tokens, `D` hidden size, `N` labels, `K` label ids in
 """
 
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
+from transformers.utils.hub import create_and_tag_model_card
 
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
-from .errors import HTCError, HTCOSError
+from .errors import HTCError, HTCOSError, reason_of
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
 from .modules import HTCModule
@@ -35,9 +35,14 @@ from .text_encoders import (
     pool,
     strip_text_encoder,
 )
+from .whole_files import stale_weights, whole_folder_update
 
 
 logger = logging.get_logger(__name__)
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# Options of `save_pretrained` that are about the push alone.
+_HUB_KEYWORDS = ("repo_id", "private", "token", "revision", "create_pr", "commit_message", "commit_description", "tags")
 
 
 @dataclass
@@ -356,14 +361,23 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **kwargs):
         """
-        Writes config, weights and code as transformers does, but into a folder beside the target first and then moved, the
-        weights before the config: an interruption leaves an older checkpoint at `save_directory` loadable.
+        Writes config, weights and code as transformers does, but all of them or nothing (see [`whole_folder_update`]): an
+        interruption leaves an older checkpoint at `save_directory` as it was. Weights of another `variant` stay.
 
         Of weights spread by FSDP2, `state_dict` must be the whole, as `trainer.save_model` and `accelerator.get_state_dict` make
         it.
 
+        Args:
+            save_directory (`str`): A folder, made if missing.
+            is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes.
+            state_dict (`dict`, *optional*): The weights, where they are not the model's own.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to push the written files, too; with `repo_id`,
+                `private`, `token`, `revision`, `create_pr`, `commit_message`, `commit_description`.
+            kwargs: `max_shard_size`, `variant` and the other options of transformers.
+
         Raises:
-            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`.
+            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`. `OSError`: one cannot write
+            there; the disk is full.
         """
         own_class = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] != "torch")
         if own_class is not type(self):
@@ -375,30 +389,58 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         target = Path(save_directory)
         if target.is_file():
             raise HTCError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
-        if not is_main_process:  # writes nothing, but takes part in gathering sharded weights
-            return super().save_pretrained(target, is_main_process=False, state_dict=state_dict, **kwargs)
+        hub = {key: kwargs.pop(key) for key in _HUB_KEYWORDS if key in kwargs}
+        # A process that does not write takes part in gathering the weights; of a distributed checkpoint all processes write.
+        if not is_main_process or kwargs.get("distributed_checkpoint"):
+            return super().save_pretrained(target, is_main_process, state_dict, push_to_hub, **hub, **kwargs)
         self._clean_names()
         if self._auto_class is not None:  # transformers itself records one Auto class only
             self.config.auto_map = {"AutoModel": f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            super().save_pretrained(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
-            files = sorted(Path(folder).iterdir(), key=lambda f: (f.name == "config.json", not _is_weights(f.name), f.name))
-            new_weights = {f.name for f in files if _is_weights(f.name)}
-            for file in files:
-                os.replace(file, target / file.name) if file.is_file() else shutil.copytree(
-                    file, target / file.name, dirs_exist_ok=True
-                )
-        if new_weights:
-            for stale in target.iterdir():  # e.g. shards of an earlier, larger checkpoint, which would be loaded first
-                if stale.name.startswith("model") and _is_weights(stale.name) and stale.name not in new_weights:
-                    stale.unlink()
+        is_adapter = getattr(self, "_hf_peft_config_loaded", False)  # one that transformers has attached
+        # An adapter's config would be read before the checkpoint's.
+        with whole_folder_update(target, removes=() if is_adapter else ADAPTER_FILES) as folder:
+            try:
+                # transformers takes the weights out of the dict while it writes them.
+                super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **kwargs)
+            except Exception as error:
+                if type(error).__name__ != "SafetensorError":
+                    raise
+                raise HTCOSError(f"The weights cannot be written to {str(target)!r}: {reason_of(error)}.") from error
+            written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         if push_to_hub:
-            repo_id = kwargs.pop("repo_id", target.name)
-            self.push_to_hub(
-                repo_id,
-                **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")},
-            )
+            self._push_files(target, written, **{"repo_id": target.resolve().name, **hub})
+
+    def _push_files(
+        self,
+        folder,
+        names,
+        repo_id,
+        private=None,
+        token=None,
+        revision=None,
+        create_pr=False,
+        commit_message=None,
+        commit_description=None,
+        tags=None,
+    ):
+        """Pushes files of a folder, in one commit; with a card where the repository has none."""
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        card = create_and_tag_model_card(repo_id, [*(self.model_tags or []), *(tags or [])], token=token)
+        there = api.list_repo_files(repo_id, revision=revision)
+        contents = {name: str(folder / name) for name in names} | {"README.md": str(card).encode()}
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()]
+        operations += [CommitOperationDelete(path_in_repo=name) for name in stale_weights(there, names)]
+        api.create_commit(
+            repo_id,
+            operations,
+            commit_message=commit_message or "Upload model",
+            commit_description=commit_description,
+            revision=revision,
+            create_pr=create_pr,
+        )
 
     def _check_whole_weights(self, state_dict):
         # Weights that transformers itself has spread while loading (`distributed_config`), it also brings together.
@@ -414,10 +456,6 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """Blanks local paths in the config: a published file must not tell where it was made."""
         for config in (self.config, self.config.text_config):
             config._name_or_path = public_name(getattr(config, "_name_or_path", "") or "")
-
-
-def _is_weights(name):
-    return name.endswith((".safetensors", ".safetensors.index.json"))
 
 
 def public_name(name_or_path):
