@@ -12,7 +12,7 @@ from transformers import AutoModel
 from transformers.utils import cached_file, logging
 
 from .configuration_textrcnn import is_text_rcnn
-from .errors import HTCOSError
+from .errors import HTCError, HTCOSError
 
 
 logger = logging.get_logger(__name__)
@@ -181,6 +181,25 @@ def pool(outputs, attention_mask, pooling):
     return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
 
 
-def encoder_takes(encoder, argument):
-    """Whether the encoder's forward has this argument (DistilBERT and T5, for example, take no `token_type_ids`)."""
-    return argument in inspect.signature(encoder.forward).parameters
+def takes_token_types(encoder):
+    """Whether the encoder's forward has the argument `token_type_ids` (that of DistilBERT and T5, for example, has not)."""
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+
+def check_widths(tokens, **others):
+    """
+    Raises [`HTCError`] unless what is said of tokens is said of each.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(B, T)` or `(B, T, E)`): Ids or embeddings.
+        others (`torch.Tensor` or `None`): By name; of shape `(B, T)`.
+    """
+    if torch.compiler.is_compiling():  # traced shapes are symbolic
+        return
+    for name, tensor in others.items():
+        if tensor is not None and tensor.shape != tokens.shape[:2]:
+            raise HTCError(
+                f"`{name}` has the shape {tuple(tensor.shape)}, but there are tokens of the shape {tuple(tokens.shape[:2])}, "
+                "documents by length. Give what the tokenizer gave together.",
+                field=name,
+            )
