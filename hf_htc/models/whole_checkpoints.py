@@ -239,6 +239,27 @@ def check_weights(model, info, place, may_be_partial=False):
         )
 
 
+def check_encoder_weights(model, encoder, info, place):
+    """
+    Raises [`HTCOSError`] unless all weights of a text encoder come from its checkpoint and are finite numbers.
+
+    Args:
+        model (`PreTrainedModel`): As transformers loaded it.
+        encoder (`nn.Module`): The part of it that encodes text; a head or a decoder may be new, and so may a pooler, which
+            checkpoints of language models do not have.
+        info (`dict`): The `output_loading_info` of transformers.
+        place (`str`): The checkpoint, for messages.
+    """
+    inside = {id(tensor) for tensor in encoder.parameters()}
+    kept = {name for name, tensor in model.named_parameters() if id(tensor) in inside and "pooler." not in name}
+    lost = sorted(kept & set(info["missing_keys"]))
+    if lost:
+        raise HTCOSError(f"The text encoder {place!r} is not whole: it has no {_named(lost)}.", mend=AGAIN)
+    broken = non_finite(encoder)
+    if broken:
+        raise HTCOSError(f"The text encoder {place!r} has weights that are NaN or infinite: {_named(broken)}.", mend=AGAIN)
+
+
 def _is_weight_of_ours(key):
     """Whether a weight that has no place shows another model: encoders may bring a pooler or a buffer that nobody reads."""
     return key.startswith("classifier.") or (
