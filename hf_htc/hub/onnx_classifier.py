@@ -75,7 +75,10 @@ class OnnxClassifier(PredictionMixin):
                 f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
             )
         with refusing(
-            "is no report of an export", (OSError, ValueError, TypeError, KeyError), file=folder / REPORT_FILE, kind=HTCOSError
+            "is no report of an export",
+            (OSError, ValueError, TypeError, KeyError, RecursionError),
+            file=folder / REPORT_FILE,
+            kind=HTCOSError,
         ):
             self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
             self.fixed_length = self.report["fixed_length"]
