@@ -147,13 +147,6 @@ class HTCConfig(PreTrainedConfig):
             (made[0] if isinstance(made, tuple) else made).get_hierarchy()
         return made
 
-    def to_diff_dict(self):
-        # Always with a taxonomy: a config.json without one has lost it.
-        content = super().to_diff_dict()
-        if content.get("hierarchy") is None:
-            content["hierarchy"] = {"parents": [[] for _ in range(self.num_labels)]}
-        return content
-
     @property
     def recommended_training(self):
         """Learning rates that `hf_htc.training` uses where the user says nothing, by the field of the training arguments."""
@@ -239,6 +232,8 @@ class HTCConfig(PreTrainedConfig):
     def to_dict(self):
         content = super().to_dict()
         content.pop("_label_hierarchy", None)
+        if content.get("hierarchy") is None:  # always with a taxonomy: a config.json without one has lost it
+            content["hierarchy"] = {"parents": [[] for _ in range(self.num_labels)]}
         return content
 
     def __deepcopy__(self, memo):

@@ -195,15 +195,17 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """
         wants_info = kwargs.pop("output_loading_info", False)
         may_be_partial = kwargs.pop("ignore_mismatched_sizes", False)
-        place = str(pretrained_model_name_or_path)
+        has_place = pretrained_model_name_or_path is not None
+        place = str(pretrained_model_name_or_path) if has_place else "state_dict"
         where = {key: kwargs[key] for key in ("subfolder", "revision", "cache_dir") if kwargs.get(key) is not None}
-        if os.path.isdir(place):
+        is_folder = has_place and os.path.isdir(place)
+        if is_folder:
             cls._check_config_file(place, where, may_be_partial)
         # Mismatches are judged below: transformers' own message does not name them.
         options = {**kwargs, "ignore_mismatched_sizes": True, "output_loading_info": True}
         with loading_errors(place):
             model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
-        if not os.path.isdir(place):
+        if has_place and not is_folder:  # it is in the cache now
             cls._check_config_file(place, where, may_be_partial)
         if getattr(model, "_hf_peft_config_loaded", False):  # `info` is the adapter's
             with loading_errors(place):
