@@ -30,7 +30,10 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         coherent (`bool`, *optional*): `True` adds the ancestors of predicted labels, so that whole paths are predicted; `False`
             leaves the labels as the scores say. Defaults to what fits the checkpoint's training labels; to `False` with
             `top_k`.
-        batch_size (`int`, *optional*, defaults to 1): Texts a forward pass; of a list, texts of similar length share one.
+        decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
+        batch_size (`int`, *optional*, defaults to 1): Texts per forward pass; of a list, texts of similar length share one.
+        truncation, padding, num_workers (*optional*): Taken, as other text pipelines do, and without effect: texts are cut and
+            padded as the model needs it.
 
     Returns:
         `list[dict]` for one text, a list of these for several; exactly the labels and scores of `model.predict`, best first:
@@ -65,14 +68,16 @@ class HierarchicalTextClassificationPipeline(Pipeline):
                 "`hf-htc train`, or take the task 'text-classification'."
             )
 
-    def _sanitize_parameters(self, threshold=None, top_k=None, coherent=None, **unknown):
+    def _sanitize_parameters(
+        self, threshold=None, top_k=None, coherent=None, decoder=None, truncation=None, padding=None, **unknown
+    ):
         if unknown:
             raise HTCError(
-                f"The pipeline has no option {next(iter(unknown))!r}; it has threshold, top_k, coherent and batch_size."
+                f"The pipeline has no option {next(iter(unknown))!r}; it has threshold, top_k, coherent, decoder and batch_size."
             )
         if coherent not in (None, True, False):
             raise HTCError(f"`coherent` is {coherent!r}; it must be True, False or None.")
-        given = {"threshold": threshold, "top_k": top_k, "coherent": coherent}
+        given = {"threshold": threshold, "top_k": top_k, "coherent": coherent, "decoder": decoder}
         return {}, {key: value for key, value in given.items() if value is not None}, {}
 
     def __call__(self, inputs, *args, **kwargs):
@@ -82,8 +87,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
             return super().__call__(inputs, *args, **kwargs)
         # As `predict` does it: batches of texts of similar length, so that the scores are the same to the last digit.
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
-        for key in ("num_workers", "truncation", "padding"):
-            kwargs.pop(key, None)
+        kwargs.pop("num_workers", None)
         _, options, _ = self._sanitize_parameters(**kwargs)
         return self._predict(list(inputs), batch_size, {**self._forward_params, **options})
 

@@ -1,5 +1,5 @@
-"""`load_htc_dataset`: built-in data sets, folders, Hub repositories and own files as texts, label ids and a "
-"hierarchy."""
+"""`load_htc_dataset`: built-in data sets, folders, Hub repositories and own files as texts, label ids and a
+hierarchy."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Legend: `S` documents, `N` labels.
 
 import numpy as np
 
-from hf_htc.models.conformal import KINDS, SURE, LabelTree, back_off, conformal_sets, nested_labels
+from hf_htc.models.conformal import KINDS, SURE, ConformalSets, LabelTree, back_off, nested_labels
 from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids
 
@@ -121,10 +121,11 @@ def coverage_of(logits, gold, hierarchy, calibration):
     logits = np.asarray(logits, dtype=np.float64)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     if calibration["kind"] == "back_off":
-        label, size = back_off(logits, hierarchy, calibration["quantile"])
-        right = LabelTree(hierarchy).holds(label, path_ends(indptr, indices, hierarchy))
+        tree = LabelTree(hierarchy)
+        label, size = back_off(logits, tree, calibration["quantile"])
+        right = tree.holds(label, path_ends(indptr, indices, hierarchy))
         return {"coverage": float(right.mean()), "size": float(size.mean())}
-    chosen, size = conformal_sets(logits, hierarchy, calibration)
+    chosen, size = ConformalSets(hierarchy, calibration)(logits)
     rows, counts = row_ids(indptr), np.diff(indptr)
     found = np.bincount(rows, weights=chosen[rows, indices], minlength=len(counts))
     share = np.where(counts > 0, found / np.maximum(counts, 1), 1.0)

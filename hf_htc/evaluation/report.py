@@ -106,14 +106,6 @@ def build_report(
     return Report(title, lead, [section for section in sections if section is not None])
 
 
-def report_markdown(scores, scorer, hierarchy, title, label_counts=None, num_worst=15):
-    """The Markdown of [`build_report`] from counts alone; arguments as there."""
-    from hf_htc.evaluation.predictions import EvaluationResult
-
-    result = EvaluationResult(scores, scorer, [])
-    return build_report(result, hierarchy, title, label_counts, num_worst=num_worst).to_markdown()
-
-
 class _Builder:
     def __init__(self, result, hierarchy, label_counts, figures, num_worst):
         self.scores, self.scorer, self.details = result.scores, result.scorer, result.details

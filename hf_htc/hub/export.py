@@ -18,7 +18,6 @@ from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
-from hf_htc.models.text_encoders import encoder_takes
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import new_folder
 
@@ -169,7 +168,7 @@ def _versions():
 def _input_names(model, tokenizer):
     """The tensors of a tokenised text that the model reads."""
     names = ["input_ids", "attention_mask"]
-    reads_types = encoder_takes(model.model, "token_type_ids") and model.config.pooling != "last"
+    reads_types = model._uses_token_types
     return [*names, "token_type_ids"] if reads_types and "token_type_ids" in tokenizer.model_input_names else names
 
 

@@ -27,13 +27,23 @@ from .prediction import PredictionMixin
 from .prompts import append_prompts
 from .text_encoders import (
     build_text_encoder,
+    check_widths,
     default_pooling,
-    encoder_takes,
     left_align,
     load_text_encoder,
     max_positions,
     pool,
     strip_text_encoder,
+    takes_token_types,
+)
+from .whole_checkpoints import (
+    check_model_type,
+    check_weights,
+    config_errors,
+    find_config,
+    loading_errors,
+    option_errors,
+    read_config,
 )
 from .whole_files import stale_weights, whole_folder_update
 
@@ -90,7 +100,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        config.validate()  # `from_pretrained(..., option=value)` sets options on a config that is already made
+        with option_errors():
+            config.validate()  # `from_pretrained(..., option=value)` sets options on a config that is already made
         if config.pooling == "auto":
             config.pooling = default_pooling(config.text_config)
         self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")
@@ -99,6 +110,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
                 f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'."
             )
         self._note_max_text_length()
+        # Asked once, of the encoder as it is built: what is put around it later (`torch.compile`, PEFT) hides its arguments.
+        # A decoder such as GPT-2 would add token types as words.
+        self._uses_token_types = config.pooling != "last" and takes_token_types(self.model)
         self.text_dropout = nn.Dropout(config.text_dropout)
         self.coherence = None if config.coherence == "none" else CoherentMax(config)
 
@@ -132,7 +146,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             config: Options of the method's config class.
 
         Raises:
-            `ValueError`: an unknown option (close names are given). `OSError`: the encoder does not exist.
+            `ValueError`: an unknown option (close names are given), a value out of range. `OSError`: the encoder does not exist.
 
         Example:
 
@@ -148,7 +162,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         if config.get("pooling", "auto") == "auto":
             config["pooling"] = default_pooling(text_config, name_or_path, **hub_kwargs)
             logger.info(f"Pooling: {config['pooling']!r}, the encoder's own.")
-        model = cls._from_config(cls.config_class(text_config=text_config, hierarchy=hierarchy, **config), dtype=dtype)
+        with option_errors():
+            made = cls.config_class(text_config=text_config, hierarchy=hierarchy, **config)
+        model = cls._from_config(made, dtype=dtype)
         # The encoder's config object is `config.text_config` itself, so that resizing the embeddings changes both.
         model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
         if tokenizer is not None:
@@ -168,16 +184,51 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers' own; a damaged weights file is an `OSError` that names the checkpoint."""
-        try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except Exception as error:
-            if type(error).__name__ != "SafetensorError":
-                raise
-            raise HTCOSError(
-                f"The weights of {str(pretrained_model_name_or_path)!r} are incomplete or damaged ({error}). Save or download "
-                "the checkpoint again."
-            ) from error
+        """
+        As transformers' own, but what is loaded is whole: no weight is missing, of another shape or not finite.
+
+        Args:
+            pretrained_model_name_or_path (`str`), args, kwargs: As in transformers.
+            ignore_mismatched_sizes (`bool`, *optional*, defaults to `False`): To start a training from a checkpoint that does
+                not fit, e.g. with `config=` of another taxonomy: parts of the classifier that are missing, and weights of another
+                shape, are newly initialised, with a warning that names them; weights without a place are left out. To start
+                from a text encoder alone take [`~HTCPreTrainedModel.from_text_encoder`].
+
+        Raises:
+            `HTCOSError`: no such checkpoint; its config or its weights are damaged, of another method, or do not fit each other;
+            weights are missing, NaN or infinite. `HTCError`: an option out of range.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        may_be_partial = kwargs.pop("ignore_mismatched_sizes", False)
+        has_place = pretrained_model_name_or_path is not None
+        place = str(pretrained_model_name_or_path) if has_place else "state_dict"
+        where = {key: kwargs[key] for key in ("subfolder", "revision", "cache_dir") if kwargs.get(key) is not None}
+        is_folder = has_place and os.path.isdir(place)
+        if is_folder:
+            cls._check_config_file(place, where, may_be_partial)
+        # Mismatches are judged below: transformers' own message does not name them.
+        options = {**kwargs, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        with loading_errors(place):
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
+        if has_place and not is_folder:  # it is in the cache now
+            cls._check_config_file(place, where, may_be_partial)
+        if getattr(model, "_hf_peft_config_loaded", False):  # `info` is the adapter's
+            with loading_errors(place):
+                base = model.config.name_or_path
+                options = {"device_map": "meta", **{key: kwargs[key] for key in ("cache_dir", "token") if key in kwargs}}
+                cls.from_pretrained(base, config=model.config, ignore_mismatched_sizes=may_be_partial, **options)
+        check_weights(model, info, place, may_be_partial)
+        return (model, info) if wants_info else model
+
+    @classmethod
+    def _check_config_file(cls, place, where, may_be_partial):
+        """transformers reads the config too, but takes damaged ones, and any method's where it is given a config."""
+        file = find_config(place, **where)
+        if file is not None:
+            content = read_config(file)
+            if not may_be_partial:
+                with config_errors(place):
+                    check_model_type(content, cls.config_class.model_type)
 
     def fit_tokenizer(self, tokenizer):
         """Reconciles the model with a tokenizer: text length, padding token, size of the embedding table."""
@@ -284,11 +335,13 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             is where they stand, `(B, P)`.
 
         Raises:
-            `ValueError`: no input, or more tokens than the encoder has positions for.
+            `ValueError`: no input, a mask or token types of another shape than the tokens, or more tokens than the encoder has
+            positions for.
         """
         source = input_ids if input_ids is not None else inputs_embeds
         if source is None or (input_ids is not None and inputs_embeds is not None):
             raise HTCError("Give either `input_ids` or `inputs_embeds`.")
+        check_widths(source, attention_mask=attention_mask, token_type_ids=token_type_ids)
         # A traced length is symbolic; the check is for calls with real tensors.
         if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
             raise HTCError(
@@ -301,8 +354,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             attention_mask, input_ids, inputs_embeds, token_type_ids
         )
         extra = {}
-        # A decoder such as GPT-2 would add token types as words.
-        if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
+        if token_type_ids is not None and self._uses_token_types:
             extra["token_type_ids"] = token_type_ids
         places = ()
         if prompts is not None:
