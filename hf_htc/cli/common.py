@@ -96,6 +96,9 @@ def parse(dataclasses, arguments, program, description):
                 field = copy.copy(field)
                 field.metadata = metadata
             HfArgumentParser._parse_dataclass_field(parser, field)
+            action = parser._option_string_actions[f"--{field.name}"]
+            if field.type == bool | None and action.nargs is None:  # `--option` alone means yes, as for other switches
+                action.nargs, action.const = "?", True
 
     parser = Parser(dataclasses, prog=program, description=description)
     if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
