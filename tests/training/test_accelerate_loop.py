@@ -83,7 +83,8 @@ def test_learning_rates_and_statistics_come_as_with_the_trainer(tokenizer, tmp_p
     model = make_model("flat", make_tree(), statistics=False)
     arguments = HTCTrainingArguments(str(tmp_path), max_steps=1, disable_tqdm=True, **QUIET)
     result = train_with_accelerate(model, arguments, make_dataset(45), None, tokenizer, max_length=7)
-    assert (arguments.learning_rate, arguments.classifier_learning_rate) == (1e-4, 5e-3)
+    # Warm-up over one step: the rate that was logged is the recommendation.
+    assert result.state.log_history[0]["learning_rate"] in (0.0, 1e-4) and arguments.learning_rate is None
     assert model.config.num_train_documents == 45 and model.config.label_closure == "closed"
     assert model.config.max_text_length == 7 and result.state.global_step == 1
 

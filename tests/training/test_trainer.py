@@ -19,6 +19,7 @@ import hf_htc
 from hf_htc.data import HTCDataCollator
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.training import EitherMetricEarlyStopping, HTCTrainingArguments, build_trainer
+from hf_htc.training.loop_checkpoints import last_checkpoint
 from hf_htc.training.optimizer import is_classifier_parameter
 
 
@@ -141,9 +142,9 @@ def test_the_classifier_has_its_own_learning_rate(tokenizer, tmp_path):
 
 def test_recommended_learning_rates_fill_what_is_left_open(tokenizer, tmp_path):
     model = make_model("flat", make_tree())
-    arguments = HTCTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
-    build_trainer(model, arguments, make_dataset(), tokenizer=tokenizer)
-    assert (arguments.learning_rate, arguments.classifier_learning_rate) == (1e-4, 5e-3)
+    arguments = HTCTrainingArguments(str(tmp_path), eval_strategy="no")
+    trainer = build_trainer(model, arguments, make_dataset(), tokenizer=tokenizer)
+    assert (trainer.args.learning_rate, trainer.args.classifier_learning_rate) == (1e-4, 5e-3)
 
 
 def test_label_statistics_are_taken_once(tokenizer, tmp_path):
@@ -229,8 +230,6 @@ def test_a_killed_and_resumed_run_has_the_same_loss_tail(tokenizer, tmp_path):
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    from hf_htc.cli.train import last_checkpoint
-
     checkpoint = last_checkpoint(tmp_path / "killed")
     assert Path(checkpoint).name == "checkpoint-4"
     resumed = _resumable(tmp_path / "killed", tokenizer)
@@ -242,12 +241,11 @@ def test_a_killed_and_resumed_run_has_the_same_loss_tail(tokenizer, tmp_path):
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    from hf_htc.cli.train import last_checkpoint
-
     for step, whole in ((2, True), (10, True), (12, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+            for name in ("model.safetensors", "trainer_state.json"):
+                (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
     assert last_checkpoint(tmp_path).endswith("checkpoint-10")
     with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
         last_checkpoint(tmp_path / "nothing")
