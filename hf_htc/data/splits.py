@@ -157,8 +157,8 @@ def with_label_ids(dataset, hierarchy):
     if not (pa.types.is_dictionary(kind) or is_text(kind)) and classes in (None, hierarchy.label_names):
         return dataset
     labels = to_arrow(*label_csr(dataset, hierarchy))
-    columns = dataset.remove_columns("labels")
-    return columns.add_column("labels", labels)
+    others = dataset.remove_columns("labels")
+    return others.add_column("labels", labels) if others.column_names else Dataset(pa.table({"labels": labels}))
 
 
 def dataset_fingerprint(dataset, hierarchy):

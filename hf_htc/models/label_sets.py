@@ -79,6 +79,8 @@ def flat_labels(labels):
         flat = [value for row in rows for value in row]
         kinds = {np.dtype(kind).kind for kind in set(map(type, flat))}
         values = np.asarray(flat)
+    if kinds - set("iufbU"):
+        raise HTCTypeError("The labels hold values that are neither label ids, nor names, nor multi-hot floats or booleans.")
     if any(single) and kinds & set("fb"):
         raise HTCTypeError("The labels hold single numbers with a decimal point; one label per document is an id or a name.")
     if len(kinds) > 1 and not (kinds <= set("iu") or kinds <= set("fb")):

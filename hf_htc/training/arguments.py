@@ -186,7 +186,7 @@ def follow(
 
 
 def _checked(name, value, allowed):
-    value = getattr(value, "value", value)  # of an enumeration
+    value = "no" if value is False else getattr(value, "value", value)  # YAML reads `no` as false; an enumeration has a value
     if value is not None and value not in allowed:
         raise HTCError(f"`{name}` is {value!r}; it is one of {', '.join(map(repr, allowed))}.", field=name, value=value)
     return value

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import FSDPModule
 from transformers.trainer_callback import TrainerState
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCFloatingPointError, HTCOSError, reason_of
@@ -164,6 +165,9 @@ def whole_optimizer_state(accelerator, model, optimizer):
     """The optimizer's state, that of sharded weights brought together on the main process. Called by all processes."""
     if not is_sharded(accelerator):
         return optimizer.state_dict()
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # an evaluation leaves whole weights behind, which are not the optimizer's
     return get_optimizer_state_dict(model, optimizer.optimizer, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 

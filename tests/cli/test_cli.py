@@ -15,7 +15,8 @@ from hf_htc import METHODS, load_htc_dataset
 from hf_htc.cli.common import DataArguments, parse
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
-from hf_htc.cli.train import last_checkpoint, public_arguments
+from hf_htc.cli.train import public_arguments
+from hf_htc.training.loop_checkpoints import last_checkpoint
 from hf_htc.models.version import __version__
 
 
