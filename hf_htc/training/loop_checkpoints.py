@@ -42,7 +42,7 @@ PARTIAL = ".partial"
 # What reading a damaged or foreign file ends in, in torch, safetensors, transformers and JSON.
 UNREADABLE = (
     pickle.UnpicklingError, SafetensorError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
-    FileNotFoundError,
+    OSError,
 )  # fmt: skip
 
 
@@ -203,8 +203,8 @@ def delete_old_checkpoints(output_dir, limit, keep):
 
 
 def delete_partial_checkpoints(output_dir):
-    """Deletes what a killed run has left half written."""
-    for folder in Path(output_dir).glob(f".checkpoint-*{PARTIAL}"):
+    """Deletes what a killed run has left half written or half deleted."""
+    for folder in Path(output_dir).glob(".checkpoint-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -21,6 +21,7 @@ from hf_htc.training.loop_checkpoints import (
     STATE_NAME,
     check_finite_weights,
     checkpoint_to_resume,
+    delete_partial_checkpoints,
     load_weights,
     nan_error,
     reading,
@@ -145,6 +146,8 @@ class HTCTrainer(Trainer):
         """
         folder = checkpoint_to_resume(resume_from_checkpoint, self.args.output_dir, "trainer")
         self._not_finite, self._saved_step = False, None
+        if self.is_world_process_zero():
+            delete_partial_checkpoints(self.args.output_dir)
         callback = self.interrupt_callback
         try:
             with callback.listening() if callback is not None else nullcontext():
