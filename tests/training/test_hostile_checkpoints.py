@@ -82,7 +82,7 @@ def test_nothing_that_was_planted_runs(form, written, tokenizer, tmp_path):
         (checkpoint / name).write_bytes(original)
     # In every file of the folder at once, and under the names that accelerate and version 0.1.0 unpickled.
     names = [path.name for path in checkpoint.iterdir()]
-    others = ["pytorch_model.bin", "scaler.pt", "adapter_model.bin"]
+    others = ["pytorch_model.bin", "adapter_model.bin"]
     others += ["random_states_0.pkl", "custom_checkpoint_0.pkl", "sampler.bin"] if loop == "accelerate" else []
     for name in [*names, *others]:
         if name not in READ[loop]:
