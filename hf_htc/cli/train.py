@@ -151,8 +151,8 @@ def run_loop(model, training, dataset, tokenizer, options):
     Trains in the loop that was asked for.
 
     Returns:
-        `tuple`: the model, the settings with the learning rates, the log, the signal that ended the training or `None`, and whether
-        this process writes.
+        `tuple`: the model, the settings with the learning rates, the log, the signal that ended the training or `None`, and
+        whether this process writes.
     """
     from hf_htc.training import EitherMetricEarlyStopping, build_trainer, train_with_accelerate
     from hf_htc.training.loop_checkpoints import checkpoint_to_resume

@@ -129,8 +129,8 @@ def collate_labels(rows):
     lengths, values = flat_labels(rows)
     if values.dtype.kind not in "iufb":
         raise HTCTypeError(
-            f"Labels of a batch are label ids (integers) or multi-hot rows (floats); got {values[0].item()!r}. Label names become "
-            "ids with `load_htc_dataset` or `hierarchy.encode`."
+            f"Labels of a batch are label ids (integers) or multi-hot rows (floats); got {values[0].item()!r}. Label names "
+            "become ids with `load_htc_dataset` or `hierarchy.encode`."
         )
     if values.dtype.kind in "fb":
         check_multi_hot(lengths, values, int(lengths[0]))

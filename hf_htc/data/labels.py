@@ -350,8 +350,8 @@ def column_csr(column, hierarchy=None):
     objects and tensors. No Python loop over rows: a million of them take a second.
 
     Args:
-        column (`pa.Array` or `pa.ChunkedArray`): Lists of label ids, of names, or multi-hot lists of floats or booleans; or one id
-            or one name per row. A missing row has no labels.
+        column (`pa.Array` or `pa.ChunkedArray`): Lists of label ids, of names, or multi-hot lists of floats or booleans; or one
+            id or one name per row. A missing row has no labels.
         hierarchy ([`LabelHierarchy`], *optional*): Needed for names; with it ids and the width of multi-hot rows are checked.
 
     Returns:

@@ -120,8 +120,8 @@ def label_csr(dataset, hierarchy=None):
         hierarchy ([`LabelHierarchy`], *optional*): Needed for names; with it ids and the width of multi-hot rows are checked.
 
     Raises:
-        `ValueError`: an id or name that is no label, an id twice in a row (0/1 integers are label ids, never multi-hot), multi-hot
-        rows of another width; the row is named. `TypeError`: names without `hierarchy`, other values.
+        `ValueError`: an id or name that is no label, an id twice in a row (0/1 integers are label ids, never multi-hot),
+        multi-hot rows of another width; the row is named. `TypeError`: names without `hierarchy`, other values.
     """
     column = arrow_column(dataset, "labels")
     classes = class_names(dataset)

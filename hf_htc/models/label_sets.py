@@ -135,8 +135,8 @@ def _refuse_repeated(row, ids, again, num_labels):
     shown = str(ids[:12].tolist())[:-1] + (", ...]" if len(ids) > 12 else "]")
     if set(ids.tolist()) <= {0, 1} and num_labels in (None, len(ids)):
         raise HTCError(
-            f"Row {row} of the labels is {shown}: a multi-hot row of integers, but integers are label ids. Multi-hot rows must be "
-            "floats or booleans: cast them, e.g. `[float(x) for x in row]`."
+            f"Row {row} of the labels is {shown}: a multi-hot row of integers, but integers are label ids. Multi-hot rows must "
+            "be floats or booleans: cast them, e.g. `[float(x) for x in row]`."
         )
     raise HTCError(
         f"Row {row} of the labels has a label id twice ({again} in {shown}). Give each id once; multi-hot rows must be floats or "
@@ -156,8 +156,8 @@ def check_multi_hot(lengths, values, width):
     wrong = np.flatnonzero(lengths != width)
     if len(wrong):
         raise HTCError(
-            f"Row {wrong[0]} of the multi-hot labels has {lengths[wrong[0]]} values; it needs one for each of the {width} labels. "
-            "(Numbers with a decimal point are multi-hot; label ids must be whole numbers.)"
+            f"Row {wrong[0]} of the multi-hot labels has {lengths[wrong[0]]} values; it needs one for each of the {width} "
+            "labels. (Numbers with a decimal point are multi-hot; label ids must be whole numbers.)"
         )
     if values.dtype.kind == "f":
         outside = np.flatnonzero(~((values >= 0) & (values <= 1)))

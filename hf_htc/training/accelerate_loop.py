@@ -106,8 +106,8 @@ def train_with_accelerate(
 
     Raises:
         `ValueError`: an unsupported setting, no tokenizer, data without labels, a launch that gives one process where several
-        were asked for. `TypeError`: a `DatasetDict`, or other arguments. `FileNotFoundError`: nothing to resume from. `OSError`: a
-        damaged checkpoint. `FloatingPointError`: a loss that is NaN or infinite; the last checkpoint stays.
+        were asked for. `TypeError`: a `DatasetDict`, or other arguments. `FileNotFoundError`: nothing to resume from. `OSError`:
+        a damaged checkpoint. `FloatingPointError`: a loss that is NaN or infinite; the last checkpoint stays.
 
     Example:
 
@@ -292,8 +292,8 @@ def check_documents(dataset, name):
         wrong = "empty" if not len(dataset) else "without labels" if "labels" not in dataset.column_names else None
     elif not isinstance(dataset, (dict, tuple)):
         raise HTCTypeError(
-            f"`{name}` is a {type(dataset).__name__}; the accelerate loop takes a `datasets.Dataset` or a list of dicts. Streams and "
-            "other data sets are trained on with `build_trainer`."
+            f"`{name}` is a {type(dataset).__name__}; the accelerate loop takes a `datasets.Dataset` or a list of dicts. Streams "
+            "and other data sets are trained on with `build_trainer`."
         )
     else:
         check_is_split(dataset, name)

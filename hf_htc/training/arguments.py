@@ -170,8 +170,8 @@ def follow(
     if best and not together:
         raise HTCError(
             f"`load_best_model_at_end` needs a checkpoint at every evaluation that may be the best, but evaluation is set to "
-            f"{_moments(eval_strategy, eval_steps)} and saving to {_moments(save_strategy, save_steps)}. Set only one of them: the "
-            "other follows."
+            f"{_moments(eval_strategy, eval_steps)} and saving to {_moments(save_strategy, save_steps)}. Set only one of them: "
+            "the other follows."
         )
     metric = "micro_f1" if metric_for_best_model is None else metric_for_best_model
     return {

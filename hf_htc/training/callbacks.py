@@ -72,8 +72,8 @@ class EitherMetricEarlyStopping(TrainerCallback):
 
 class InterruptCallback(TrainerCallback):
     """
-    Makes the first Ctrl-C (SIGINT) or SIGTERM finish the step, save a checkpoint to resume from and stop; a second Ctrl-C stops at
-    once. Several processes stop after the same step, whichever of them got the signal.
+    Makes the first Ctrl-C (SIGINT) or SIGTERM finish the step, save a checkpoint to resume from and stop; a second Ctrl-C stops
+    at once. Several processes stop after the same step, whichever of them got the signal.
 
     An evaluation that is due at that very step is still made, behind the checkpoint: a resumed run then equals one that was never
     stopped.

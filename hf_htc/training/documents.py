@@ -49,8 +49,8 @@ def prepare_documents(documents, name, tokenizer, config, several=False):
     if isinstance(documents, torch.utils.data.Dataset):
         return _Tokenized(documents, read)
     raise HTCTypeError(
-        f"`{name}` is a {type(documents).__name__}; give a `datasets.Dataset` or `IterableDataset`, a list of dicts with `text` and "
-        "`labels`, or a `torch.utils.data.Dataset` of such dicts."
+        f"`{name}` is a {type(documents).__name__}; give a `datasets.Dataset` or `IterableDataset`, a list of dicts with `text` "
+        "and `labels`, or a `torch.utils.data.Dataset` of such dicts."
     )
 
 

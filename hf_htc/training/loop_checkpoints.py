@@ -222,7 +222,8 @@ def missing_part(folder):
         json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))  # written last
     except (OSError, ValueError):
         return STATE_NAME
-    if not any(any(folder.glob(pattern)) for pattern in ("model*.safetensors*", "adapter_model.*", "pytorch_model*", "global_step*")):
+    weights = ("model*.safetensors*", "adapter_model.*", "pytorch_model*", "global_step*")
+    if not any(any(folder.glob(pattern)) for pattern in weights):
         return "model.safetensors"
     parts = {
         "optimizer": ("optimizer*", "global_step*"),
@@ -261,7 +262,7 @@ def checkpoint_to_resume(resume, output_dir, loop):
     missing = missing_part(folder)
     if missing:
         raise HTCFileNotFoundError(
-            f"There is no whole checkpoint {str(folder)!r}: {missing} is missing or damaged. Resume from another one, or train anew."
+            f"There is no whole checkpoint {str(folder)!r}: {missing} is missing or damaged. Resume from another, or train anew."
         )
     is_old = (folder / OLD_MARK).exists() and not (folder / LOOP_STATE_NAME).exists()
     written_by = "accelerate" if (folder / LOOP_STATE_NAME).exists() or is_old else "trainer"
@@ -272,8 +273,8 @@ def checkpoint_to_resume(resume, output_dir, loop):
         )
     if is_old:
         raise HTCError(
-            f"{folder.name!r} was written by hf_htc 0.1.0, whose state would have to be unpickled, which can run code; it is not read. "
-            "Its weights can be: start a new training from `from_pretrained` of that folder."
+            f"{folder.name!r} was written by hf_htc 0.1.0, whose state would have to be unpickled, which can run code; it is not "
+            "read. Its weights can be: start a new training from `from_pretrained` of that folder."
         )
     return str(folder)
 
@@ -290,8 +291,8 @@ def load_checkpoint_state(accelerator, model, optimizer, scheduler, epoch_start,
     folder = Path(folder)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise HTCError(
-            "Checkpoints of DeepSpeed would have to be unpickled, which can run code; they are not resumed. Shard with FSDP2: see "
-            "examples/accelerate."
+            "Checkpoints of DeepSpeed would have to be unpickled, which can run code; they are not resumed. Shard with FSDP2: "
+            "see examples/accelerate."
         )
     with reading(folder, STATE_NAME):
         state = TrainerState.load_from_json(str(folder / STATE_NAME))

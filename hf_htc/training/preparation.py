@@ -122,11 +122,13 @@ def measure_labels(model, labels):
     if before[2] != config.label_closure:
         changes.append(f"`label_closure` was {before[2]!r} and is {config.label_closure!r}, which the predictions now follow")
     if moved > 0.1:
-        changes.append(f"{moved:.0%} of the label frequencies moved ({before[1]} documents before, {config.num_train_documents} now)")
+        changes.append(
+            f"{moved:.0%} of the label frequencies moved ({before[1]} documents before, {config.num_train_documents} now)"
+        )
     if changes:
         logger.warning(
-            f"The model has been trained on other labels: {'; '.join(changes)}. The config records the new ones, the classifier goes "
-            "on from its weights (`model.set_label_statistics` would start it at the new label frequencies)."
+            f"The model has been trained on other labels: {'; '.join(changes)}. The config records the new ones, the classifier "
+            "goes on from its weights (`model.set_label_statistics` would start it at the new label frequencies)."
         )
 
 

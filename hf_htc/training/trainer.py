@@ -36,9 +36,9 @@ class HTCTrainer(Trainer):
     * `train`, `evaluate` and `predict` tokenise what they are given: a `datasets.Dataset` with `text`, a list of dicts, a stream,
       a `torch.utils.data.Dataset`; `eval_dataset` may be a `dict` of several. Labels may have any form that the models take.
     * Every evaluation begins with metrics that count nothing; any `metric_key_prefix` is fine.
-    * `predict` gives `predictions` and `label_ids` as boolean arrays `(S, N)`: row `s`, label `n`. Predicted is what lies above the
-      model's thresholds, as in `model.predict` before its closure. `metrics` are those of `evaluate`. For logits, make the trainer
-      with `compute_metrics` of your own, or call the model.
+    * `predict` gives `predictions` and `label_ids` as boolean arrays `(S, N)`: row `s`, label `n`. Predicted is what lies above
+      the model's thresholds, as in `model.predict` before its closure. `metrics` are those of `evaluate`. For logits, make the
+      trainer with `compute_metrics` of your own, or call the model.
     * A loss that is NaN or infinite ends the training in all processes before the weights take harm, and a checkpoint whose
       weights are not finite is never written.
     * SIGINT (Ctrl-C) and SIGTERM finish the step, write a checkpoint and end `train` (see [`InterruptCallback`]);
@@ -158,7 +158,7 @@ class HTCTrainer(Trainer):
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)
         self._not_finite = ~torch.isfinite(loss).all() | self._not_finite
-        if self.accelerator.sync_gradients:  # the optimizer steps next: the one place where host and processes wait for each other
+        if self.accelerator.sync_gradients:  # the optimizer steps next: here alone host and processes wait for each other
             callback = self.interrupt_callback
             interrupted = callback is not None and callback.interrupted
             not_finite, stop = any_process([self._not_finite, interrupted], loss.device)
@@ -244,14 +244,15 @@ def build_trainer(
         args ([`HTCTrainingArguments`] or `TrainingArguments`, *optional*): Settings; copied, so that one object serves several
             trainers. Learning rates left at `None` become the method's recommendation, in `trainer.args`.
         train_dataset, eval_dataset (*optional*): A `datasets.Dataset` or `IterableDataset`, a list of dicts or a
-            `torch.utils.data.Dataset`, with `text` (or tokenised) and `labels`: ids, names, or multi-hot rows of floats or booleans.
-            `eval_dataset` may be a `dict` of several. Streams are tokenised while they are read, without statistics of their labels.
+            `torch.utils.data.Dataset`, with `text` (or tokenised) and `labels`: ids, names, or multi-hot rows of floats or
+            booleans. `eval_dataset` may be a `dict` of several. Streams are tokenised while they are read; their labels are not
+            measured.
         tokenizer (`PreTrainedTokenizer`): Tokenises texts and pads batches.
         callbacks (`list[TrainerCallback]`, *optional*): Added to ours.
         closure (`str`, *optional*): Closure of the metrics; defaults to what fits the training labels.
         max_length (`int`, *optional*): Tokens a text is cut at; lowers `model.config.max_text_length`, its default.
-        trainer_kwargs: Passed to the Trainer. With `compute_metrics` of your own, it gets what a plain Trainer gives it: logits and
-            labels of all documents.
+        trainer_kwargs: Passed to the Trainer. With `compute_metrics` of your own, it gets what a plain Trainer gives it: logits
+            and labels of all documents.
 
     Returns:
         [`HTCTrainer`]

@@ -88,7 +88,9 @@ def test_classes_are_read_by_their_names():
     assert rows_of(label_csr(dataset, TREE)) == [[12], [0, 11]]
     read = with_label_ids(dataset, TREE)
     assert read["labels"][:] == [[12], [0, 11]] and dataset["labels"][0] == [0]
-    strange = Dataset.from_dict({"labels": [[0], [1]]}, features=Features({"labels": Sequence(ClassLabel(names=[names[0], "?"]))}))
+    strange = Dataset.from_dict(
+        {"labels": [[0], [1]]}, features=Features({"labels": Sequence(ClassLabel(names=[names[0], "?"]))})
+    )
     with pytest.raises(ValueError, match=r"Row 1: unknown label '\?'"):
         label_csr(strange, TREE)
 

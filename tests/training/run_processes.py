@@ -109,7 +109,8 @@ def stop_and_resume(folder, output):
         pairs = zip(resumed.model.parameters(), whole.model.parameters())
         handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         seen[name] = {
-            "at": stopped.state.global_step, "interrupted": stopped.interrupted, "seconds": seconds, "given_back": handlers == before,
+            "at": stopped.state.global_step, "interrupted": stopped.interrupted, "seconds": seconds,
+            "given_back": handlers == before,
             "resumed": resumed.state.global_step, "same_weights": all(torch.equal(a, b) for a, b in pairs),
         }  # fmt: skip
     try:

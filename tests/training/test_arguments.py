@@ -58,8 +58,14 @@ def test_what_is_left_open_follows_what_is_set(options, expected, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"load_best_model_at_end": True, "save_strategy": "no"}, "needs evaluations and checkpoints, and `save_strategy` is 'no'"),
-        ({"load_best_model_at_end": True, "eval_strategy": "no"}, "needs evaluations and checkpoints, and `eval_strategy` is 'no'"),
+        (
+            {"load_best_model_at_end": True, "save_strategy": "no"},
+            "needs evaluations and checkpoints, and `save_strategy` is 'no'",
+        ),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "no"},
+            "needs evaluations and checkpoints, and `eval_strategy` is 'no'",
+        ),
         ({"save_strategy": "best", "eval_strategy": "no"}, "`save_strategy='best'` needs evaluations"),
         (
             {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_steps": 5},
@@ -95,7 +101,12 @@ def test_one_object_serves_several_trainers(tokenizer, tmp_path):
     assert len(set(rates.values())) == 3
     train_with_accelerate(make_model("hidec", make_tree()), arguments, make_dataset(16), None, tokenizer)
     build_trainer(
-        make_model("flat", make_tree()), arguments, make_dataset(16), make_dataset(8), tokenizer, compute_metrics=lambda p: {"x": 1.0}
+        make_model("flat", make_tree()),
+        arguments,
+        make_dataset(16),
+        make_dataset(8),
+        tokenizer,
+        compute_metrics=lambda p: {"x": 1.0},
     )
     assert vars(arguments) == before and arguments.eval_strategy == "epoch" and arguments.batch_eval_metrics
 

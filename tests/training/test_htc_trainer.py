@@ -76,8 +76,8 @@ def test_every_form_of_documents_trains_and_evaluates_alike(names, tokenizer, tm
     for form in forms(make_dataset(8)):
         model = make_model("flat", TREE)
         documents = forms(make_dataset(24), names)[form]
-        trainer = build_trainer(model, make_arguments(tmp_path, max_steps=3), documents, forms(make_dataset(11, seed=1), names)[form],
-                                tokenizer)  # fmt: skip
+        validation = forms(make_dataset(11, seed=1), names)[form]
+        trainer = build_trainer(model, make_arguments(tmp_path, max_steps=3), documents, validation, tokenizer)
         assert type(trainer) is HTCTrainer
         trainer.train()
         given = scores_of(trainer.evaluate(forms(make_dataset(7, seed=2), names)[form], metric_key_prefix="test"), "test")

@@ -64,8 +64,8 @@ def test_one_large_batch_and_accumulated_small_ones_agree(method, tokenizer, tmp
 
 
 def test_two_processes_agree_with_one(tokenizer, tmp_path):
-    """One launch trains all methods: world size, loss curve, weights, metrics, with label rows of unequal width; signals on either
-    side of a step's end, resumed runs, a NaN in one process."""
+    """One launch trains all methods: world size, loss curve, weights, metrics, with label rows of unequal width; signals on
+    either side of a step's end, resumed runs, a NaN in one process."""
     for method in METHODS:
         make_model(method, make_tree()).save_pretrained(tmp_path / method)
         tokenizer.save_pretrained(tmp_path / method)
@@ -92,7 +92,12 @@ def test_two_processes_agree_with_one(tokenizer, tmp_path):
             assert two["metrics"][key] == pytest.approx(one["metrics"][key], abs=1e-9), key
     stops = results[2]["stops"]
     assert len(stops) == 2 and len(stops[0]) == 6
-    steps = {"one alone, before a step": 3, "on either side of a step's end": 3, "one, and the other a step later": 2, "Ctrl-C": 3}
+    steps = {
+        "one alone, before a step": 3,
+        "on either side of a step's end": 3,
+        "one, and the other a step later": 2,
+        "Ctrl-C": 3,
+    }
     for seen in stops:
         for name in seen.keys() - {"nan"}:
             expected = {"at": steps.get(name, 3), "interrupted": True, "given_back": True, "resumed": 5, "same_weights": True}
