@@ -92,6 +92,9 @@ def option_parser(dataclasses, **options):
                 field = copy.copy(field)
                 field.metadata = {key: value for key, value in field.metadata.items() if key != "range"}
             HfArgumentParser._parse_dataclass_field(parser, field)
+            action = parser._option_string_actions[f"--{field.name}"]
+            if field.type == bool | None and action.nargs is None:  # `--option` alone means yes, as for other switches
+                action.nargs, action.const = "?", True
 
     # An abbreviation that is right today would be another option tomorrow.
     return Parser(dataclasses, allow_abbrev=False, **options)

@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import signal
+import sys
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from hf_htc.models.errors import HTCError
 
 
 LOOPS = ("trainer", "accelerate")
+EXIT_SIGTERM = 128 + signal.SIGTERM  # as of a program that SIGTERM ends; Ctrl-C gives 130
 
 
 @dataclass
@@ -103,9 +106,12 @@ def train(data, options, training, command):
         model = add_lora(model, options.lora_rank)
     loaded_seconds = time.time() - started
     started = time.time()
-    model, log_history, interrupted, is_main_process = run_loop(model, training, dataset, tokenizer, options)
+    model, training, log_history, stopped_by, is_main_process = run_loop(model, training, dataset, tokenizer, options)
     seconds = {"load": round(loaded_seconds, 1), "train": round(time.time() - started, 1)}
-    if interrupted:
+    if stopped_by is not None:
+        print("A checkpoint to go on from was written; go on with `--resume_from_checkpoint true`.", file=sys.stderr)
+        if stopped_by == signal.SIGTERM:
+            sys.exit(EXIT_SIGTERM)
         raise KeyboardInterrupt
     settings = {
         "text_encoder": Path(options.text_encoder).name,
@@ -149,25 +155,32 @@ def train(data, options, training, command):
 
 
 def run_loop(model, training, dataset, tokenizer, options):
-    """Trains in the loop that was asked for; returns the model, the log, whether Ctrl-C ended it, whether this process writes."""
+    """
+    Trains in the loop that was asked for.
+
+    Returns:
+        `tuple`: the model, the settings with the learning rates, the log, the signal that ended the training or `None`, and
+        whether this process writes.
+    """
     from hf_htc.training import EitherMetricEarlyStopping, build_trainer, train_with_accelerate
     from hf_htc.training.loop_checkpoints import checkpoint_to_resume
+    from hf_htc.training.preparation import base_model, with_learning_rates
 
+    training = with_learning_rates(training, base_model(model).config)
     splits = (dataset["train"], dataset.get("validation"), tokenizer)
     patience = options.early_stopping_patience
     if options.loop == "accelerate":
-        result = train_with_accelerate(
-            model, training, *splits, max_length=options.max_length, early_stopping=patience if patience else None
-        )
-        return result.model, result.state.log_history, result.interrupted, result.is_main_process
-    callbacks = [EitherMetricEarlyStopping(patience)] if patience else None
+        result = train_with_accelerate(model, training, *splits, max_length=options.max_length, early_stopping=patience)
+        stopped_by = (result.signal or signal.SIGINT) if result.interrupted else None
+        return result.model, training, result.state.log_history, stopped_by, result.is_main_process
+    callbacks = None if patience is None else [EitherMetricEarlyStopping(patience)]
     trainer = build_trainer(model, training, *splits, callbacks=callbacks, max_length=options.max_length)
     if trainer.is_fsdp_enabled:
         # The main process evaluates and saves alone, and would wait for the parts of the weights that others hold.
         raise HTCError("Weights spread by FSDP are trained with `--loop accelerate`, which brings them together at the end.")
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, "trainer"))
-    interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks)
-    return model, trainer.state.log_history, interrupted, trainer.is_world_process_zero()
+    stopped_by = (trainer.interrupt_callback.signal or signal.SIGINT) if trainer.interrupted else None
+    return model, training, trainer.state.log_history, stopped_by, trainer.is_world_process_zero()
 
 
 def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
@@ -210,13 +223,6 @@ def write_reports(results, folder, model, title, **more):
         for split, result in results.items():
             report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=True, **more)
             write_text(Path(folder) / f"report_{split}.html", report.to_html())
-
-
-def last_checkpoint(output_dir):
-    """The newest whole checkpoint in a folder, as a path; see [`~hf_htc.training.loop_checkpoints.last_checkpoint`]."""
-    from hf_htc.training import loop_checkpoints
-
-    return loop_checkpoints.last_checkpoint(output_dir)
 
 
 def public_arguments(arguments):

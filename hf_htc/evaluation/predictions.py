@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from hf_htc.data import label_csr
 from hf_htc.evaluation.details import EvaluationDetails
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+from hf_htc.models.label_sets import from_csr
 from hf_htc.models.prediction import check_texts
 from hf_htc.models.whole_files import whole_file
 
@@ -79,7 +81,7 @@ def evaluate_model(
         check_same_labels(own, hierarchy)
     closure = model.default_closure(closure)
     scorer = HierarchicalScorer(own.parents, own.num_labels, closure=closure, names=own.names)
-    records, gold = [None] * len(dataset), dataset["labels"]
+    records, gold = [None] * len(dataset), from_csr(*label_csr(dataset, own), False)
     texts = list(dataset["text"])
     check_texts(texts)
     options = (closure, threshold, top_k, batch_size, decoder, show_progress_bar)

@@ -138,8 +138,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             hierarchy ([`LabelHierarchy`]): The taxonomy.
             tokenizer (`PreTrainedTokenizer`, *optional*): Its length limit, padding token and vocabulary are reconciled with
                 the encoder's.
-            train_labels (`list[list[int]]`, *optional*): Label ids of every training document; starts the classifier at the
-                label frequencies, see [`~HTCPreTrainedModel.set_label_statistics`].
+            train_labels (*optional*): Labels of every training document, in any form; starts the classifier at the label
+                frequencies, see [`~HTCPreTrainedModel.set_label_statistics`].
             dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): One type for encoder and classifier.
             attn_implementation (`str`, *optional*): As in `from_pretrained`.
             hub_kwargs (`dict`, *optional*): `revision`, `token`, `cache_dir`, ... for the encoder.
@@ -292,18 +292,32 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         `label_closure` in the config.
 
         Args:
-            train_labels (`list[list[int]]` or CSR pair `(indptr, indices)`): Label ids of every training document.
+            train_labels: Labels of every training document in any allowed form, see [`labels_csr`]: rows of ids or names, one
+                id or name per document, multi-hot rows of floats or booleans, a CSR pair `(indptr, indices)`.
 
         Raises:
-            `ValueError`: no documents, an id that is no label, or labels without their ancestors for a model with `coherence`.
+            `ValueError`: no documents, an id or name that is no label, integer multi-hot rows, or labels without their ancestors
+            for a model with `coherence`.
         """
-        hierarchy = self.config.get_hierarchy()
-        statistics = label_statistics(train_labels, hierarchy)
+        self.classifier.set_label_statistics(self.record_label_statistics(train_labels))
+
+    def record_label_statistics(self, train_labels):
+        """
+        Records `label_counts`, `num_train_documents` and `label_closure` in the config and leaves the weights alone: what a model
+        that has been trained before needs to know of its new training data.
+
+        Args:
+            train_labels: As for [`~HTCPreTrainedModel.set_label_statistics`].
+
+        Returns:
+            `dict`: the [`label_statistics`].
+        """
+        statistics = label_statistics(train_labels, self.config.get_hierarchy())
         check_coherence(self.config.coherence, statistics["closed"])
         self.config.label_counts = statistics["counts"].tolist()
         self.config.num_train_documents = statistics["num_documents"]
         self.config.label_closure = "closed" if statistics["closed"] else "as_given"
-        self.classifier.set_label_statistics(statistics)
+        return statistics
 
     # ------------------------------------------------------------------ forward pieces
 

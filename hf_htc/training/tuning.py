@@ -9,6 +9,7 @@ from transformers.utils import logging
 
 from hf_htc.data import label_csr
 from hf_htc.models.errors import HTCError, HTCImportError
+from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import InterruptCallback
 from hf_htc.training.preparation import base_model, optimizer_factory
 from hf_htc.training.search_spaces import holds, method_part, suggest, training_part
@@ -150,6 +151,7 @@ def search(
     if args.world_size > 1:
         raise HTCError(f"The search runs in one process, not in {args.world_size}; start it without a launcher.")
     watch = _Watch(args, objective, before_trial)
+    args = own_copy(args)
     args.load_best_model_at_end, args.save_strategy = False, type(args.save_strategy)("no")
     trainer = build_trainer(
         make_model({}),
@@ -161,6 +163,9 @@ def search(
         max_length=max_length,
         optimizer_cls_and_kwargs=(TrialOptimizer, {"args": args}),
     )
+    # The trainer has its own copy of the settings; a trial sets them there, after the Trainer was made.
+    args = trainer.args
+    trainer.optimizer_cls_and_kwargs = (TrialOptimizer, {"args": args})
     # Its Ctrl-C ends one training with a checkpoint, and the next trial would begin.
     trainer.remove_callback(InterruptCallback)
     limit = base_model(trainer.model).config.max_text_length

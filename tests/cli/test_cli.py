@@ -1,7 +1,9 @@
 """The command line, in this process: `main([...])` on tiny files; the help in processes of its own."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -15,8 +17,10 @@ from hf_htc import METHODS, load_htc_dataset
 from hf_htc.cli.common import DataArguments, parse
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
-from hf_htc.cli.train import last_checkpoint, public_arguments
+from hf_htc.cli.train import public_arguments
 from hf_htc.models.version import __version__
+from hf_htc.training import InterruptCallback
+from hf_htc.training.loop_checkpoints import last_checkpoint
 
 
 FAST = ["--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true", "--save_total_limit", "1"]
@@ -270,6 +274,31 @@ class TestTrain:
         assert str(tmp_path) not in (resumed / "run.json").read_text()
         error = fails(capsys, train_options(work, tmp_path / "new", *options, "--resume_from_checkpoint", "true"))
         assert "There is no whole checkpoint to resume from in" in error
+
+    @pytest.mark.parametrize("loop, number, code", [("trainer", signal.SIGTERM, 143), ("accelerate", signal.SIGTERM, 143),
+                                                    ("trainer", signal.SIGINT, 130)])  # fmt: skip
+    def test_a_signal_leaves_what_goes_on(self, loop, number, code, work, tmp_path, monkeypatch, capsys):
+        """SIGTERM, as a scheduler sends it, ends like Ctrl-C: a checkpoint, no half of a result, the exit code of the signal."""
+        options = ["--loop", loop, "--max_steps", "4", "--per_device_train_batch_size", "8", "--eval_strategy", "no"]
+        main(train_options(work, tmp_path / "whole", *options))
+        on_step_end, output = InterruptCallback.on_step_end, tmp_path / "stopped"
+
+        def stop(self, args, state, control, **kwargs):
+            on_step_end(self, args, state, control, **kwargs)
+            if state.global_step == 1:
+                os.kill(os.getpid(), number)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(InterruptCallback, "on_step_end", stop)
+            with pytest.raises(SystemExit) as exit_:
+                main(train_options(work, output, *options))
+        assert exit_.value.code == code
+        assert "go on with `--resume_from_checkpoint true`" in capsys.readouterr().err
+        assert [path.name for path in output.iterdir()] == ["checkpoint-2"]
+        main(train_options(work, output, *options, "--resume_from_checkpoint", "true"))
+        folders = [tmp_path / name for name in ("whole", "stopped")]
+        models = [AutoModelForSequenceClassification.from_pretrained(folder).state_dict() for folder in folders]
+        assert all(models[0][key].equal(models[1][key]) for key in models[0])
 
     def test_without_validation_and_test(self, work, tmp_path, capsys):
         options = [

@@ -11,7 +11,7 @@ from tiny_models import make_encoder_config, make_label_sets, make_texts, make_t
 from transformers import AutoModel
 
 from hf_htc.cli.main import main
-from hf_htc.training import preparation
+from hf_htc.training import documents
 
 
 SPACE = """
@@ -56,7 +56,7 @@ def tuned(work):
     """A finished search: its folder, what it printed, and the splits that were tokenised."""
     sizes, printed = [], []
     with pytest.MonkeyPatch.context() as patch:
-        tokenize = preparation.tokenize_dataset
+        tokenize = documents.tokenize_dataset
 
         def recording(dataset, *args, **kwargs):
             sizes.append(len(dataset))
@@ -65,7 +65,7 @@ def tuned(work):
         def refuse(*args, **kwargs):
             raise AssertionError("a split was evaluated outside of the trials")
 
-        patch.setattr(preparation, "tokenize_dataset", recording)
+        patch.setattr(documents, "tokenize_dataset", recording)
         patch.setattr("hf_htc.evaluation.predictions.evaluate_model", refuse)
         patch.setattr("builtins.print", lambda *values, **kwargs: printed.append(" ".join(map(str, values))))
         options = ["--pruning", "--method_options", '{"transformation_dropout": 0.1}', "--objective", "macro_f1"]
