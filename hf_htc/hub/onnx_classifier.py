@@ -70,6 +70,7 @@ class OnnxClassifier(PredictionMixin):
             raise HTCFileNotFoundError(
                 f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
             )
+        self.file = file
         self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         self.config = AutoConfig.from_pretrained(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)

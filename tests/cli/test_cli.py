@@ -451,7 +451,12 @@ class TestPredict:
         assert output.read_bytes() == content
         capsys.readouterr()
         main(arguments)
-        assert capsys.readouterr().out == f"0 documents predicted into {output}, 17 were there already.\n"
+        assert capsys.readouterr().out == f"Nothing to do: all 17 documents are in {output} already.\n"
+        error = fails(capsys, [*arguments, "--threshold", "0.1"])
+        assert "'out.jsonl' was made with `threshold` None, this run has 0.1. Give `--overwrite` to start anew" in error
+        main([*arguments, "--threshold", "0.1", "--overwrite"])
+        assert capsys.readouterr().out == f"17 documents predicted into {output}.\n"
+        assert output.read_bytes() != content
 
     def test_coherence(self, incoherent, work, tmp_path):
         found = {}
@@ -475,6 +480,7 @@ class TestPredict:
         assert "`--threshold` is -1.0" in predict("--threshold", "-1")
         assert "`closure` is 'x'" in predict("--closure", "x")
         assert "required: --output" in fails(capsys, ["predict", checkpoint, "--input", work / "test.jsonl"], code=2)
+        assert list(tmp_path.iterdir()) == []  # nothing is opened before everything is checked
 
 
 class TestInfo:
