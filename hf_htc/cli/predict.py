@@ -15,8 +15,8 @@ class PredictArguments:
     input: str = field(metadata={"help": "JSONL file of documents."})
     output: str = field(
         metadata={
-            "help": "JSONL file of predictions; started again with the same checkpoint, options and documents, the command goes on "
-            "behind its last line."
+            "help": "JSONL file of predictions; started again with the same checkpoint, options and documents, the command "
+            "goes on behind its last line."
         }
     )
     text_column: str = field(default="text", metadata={"help": "Key of the texts."})

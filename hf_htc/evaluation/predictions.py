@@ -283,8 +283,8 @@ def _resume(output, input_name, documents, chunk_size, notes):
             document = next(documents, None)
             if document is None:
                 raise HTCError(
-                    f"{output.name!r} was made from another input: {input_name!r} has {place} documents, its line {place + 1} has "
-                    f"the id {record['id']!r}. {OVERWRITE}"
+                    f"{output.name!r} was made from another input: {input_name!r} has {place} documents, its line {place + 1} "
+                    f"has the id {record['id']!r}. {OVERWRITE}"
                 )
             if document.digest != known[place]:
                 raise HTCError(
@@ -348,8 +348,8 @@ def _read_documents(input_file, text_column):
                 except UnicodeEncodeError as error:
                     half = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
                     raise HTCError(
-                        f"Line {line_number} of {name!r}: the {what} holds {half}, half of a pair of surrogates and no character. "
-                        "Mend or leave out the line."
+                        f"Line {line_number} of {name!r}: the {what} holds {half}, half of a pair of surrogates and no "
+                        "character. Mend or leave out the line."
                     ) from None
             yield _Document(line_number, *content, digest(*content)[:16])
             number += 1
