@@ -1,5 +1,6 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
+import argparse
 import copy
 import difflib
 import logging
@@ -80,27 +81,8 @@ def parse(dataclasses, arguments, program, description):
         [`HTCError`]: an option that is none (close names are given), a number out of its range. `SystemExit`: a value of the
         wrong type.
     """
-    from transformers import HfArgumentParser
-
-    ranges = {}
-
-    class Parser(HfArgumentParser):
-        def error(self, message):  # in one line, without a hundred options of the Trainer before it
-            self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows the options.\n")
-
-        @staticmethod
-        def _parse_dataclass_field(parser, field):
-            metadata = dict(field.metadata)
-            if "range" in metadata:  # ours; argparse would refuse it
-                ranges[field.name] = metadata.pop("range")
-                field = copy.copy(field)
-                field.metadata = metadata
-            HfArgumentParser._parse_dataclass_field(parser, field)
-
-    parser = Parser(dataclasses, prog=program, description=description)
-    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
-        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
-        arguments = arguments[1:]
+    parser = make_parser(dataclasses, program, description)
+    ranges, arguments = parser.ranges, _yaml_defaults(parser, arguments)
     try:
         *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     except HTCError:
@@ -116,6 +98,45 @@ def parse(dataclasses, arguments, program, description):
             if f.name in ranges and value is not None:
                 check_number(f"--{f.name}", value, ranges[f.name], whole=isinstance(value, int))
     return instances
+
+
+def make_parser(dataclasses, program=None, description=None):
+    """The parser of [`parse`], with the `ranges` of the numeric fields by name."""
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        ranges = {}
+
+        def error(self, message):  # in one line, without a hundred options of the Trainer before it
+            self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows the options.\n")
+
+        @classmethod
+        def _parse_dataclass_field(cls, parser, field):
+            metadata = dict(field.metadata)
+            if "range" in metadata:  # ours; argparse would refuse it
+                cls.ranges[field.name] = metadata.pop("range")
+                field = copy.copy(field)
+                field.metadata = metadata
+            HfArgumentParser._parse_dataclass_field(parser, field)
+
+    return Parser(dataclasses, prog=program, description=description)
+
+
+def _yaml_defaults(parser, arguments):
+    """Takes a YAML file, given as first argument, as the parser's defaults; returns the other arguments."""
+    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
+        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
+        return arguments[1:]
+    return arguments
+
+
+def given_options(arguments, dataclasses, program):
+    """The options that the command line, or its YAML file, gives a value, `dict` by name; unknown ones are left to [`parse`]."""
+    parser = make_parser(dataclasses, program)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = vars(parser.parse_known_args(_yaml_defaults(parser, arguments))[0])
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_yaml(path, known):

@@ -55,7 +55,7 @@ def fingerprint(options, model=None, tokenizer=None):
     Returns:
         `dict`: JSON-able; equal for equal work.
     """
-    found = {"version": ".".join(__version__.split(".")[:2]), "options": {key: shown(options[key]) for key in sorted(options)}}
+    found = {"version": ".".join(__version__.split(".")[:2]), "options": {key: shown(value) for key, value in options.items()}}
     if model is not None:
         found["config"] = config_facts(model.config)
     if tokenizer is not None:
@@ -124,15 +124,15 @@ def check_same(before, now, output, mend=OVERWRITE):
     made = f"{output!r} was made with"
     if before.get("version") != now["version"]:
         raise HTCError(f"{made} hf_htc {before.get('version')}, this is {now['version']}. {mend}")
-    for part, what in (("options", "`{}`"), ("config", "the checkpoint's `{}`")):
+    for part, what in (("options", "`{}`"), ("config", "the model's `{}`")):
         mine, theirs = now.get(part) or {}, before.get(part) or {}
-        for key in sorted(mine.keys() | theirs.keys()):
+        for key in {**mine, **theirs}:
             if mine.get(key) != theirs.get(key):
                 raise HTCError(f"{made} {_difference(what.format(key), theirs.get(key), mine.get(key))}. {mend}")
     for part in ("tokenizer", "weights"):
         if before.get(part) != now.get(part):
-            verb = "have" if part == "weights" else "has"
-            raise HTCError(f"The checkpoint's {part} {verb} changed since {output!r} was made. {mend}")
+            what = "weights of the model have" if part == "weights" else "tokenizer has"
+            raise HTCError(f"The {what} changed since {output!r} was made. {mend}")
 
 
 def _difference(what, before, now):

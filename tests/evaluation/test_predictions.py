@@ -272,15 +272,15 @@ class TestPredictFile:
         [
             (
                 lambda model, _: next(model.classifier.parameters()).data.add_(1e-3),
-                "The checkpoint's weights have changed since 'out.jsonl'",
+                "The weights of the model have changed since 'out.jsonl'",
             ),
-            (lambda model, _: setattr(model.config, "thresholds", 0.2), "the checkpoint's `thresholds` None, this run has 0.2"),
+            (lambda model, _: setattr(model.config, "thresholds", 0.2), "the model's `thresholds` None, this run has 0.2"),
             (lambda model, _: setattr(model.config, "coherence", "decoder"), "`coherence` 'none', this run has 'decoder'"),
             (
                 lambda model, _: model.config.id2label.update({0: "other"}),
-                "with another value of the checkpoint's `id2label`",
+                "with another value of the model's `id2label`",
             ),
-            (lambda _, tokenizer: tokenizer.add_tokens(["new"]), "The checkpoint's tokenizer has changed since"),
+            (lambda _, tokenizer: tokenizer.add_tokens(["new"]), "The tokenizer has changed since"),
             (lambda *_: 0, None),
         ],
         ids=["weights", "thresholds", "coherence", "labels", "tokenizer", "nothing"],
