@@ -5,13 +5,15 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from kills import kill_at, operations
 from tiny_models import make_label_sets, make_model, make_texts
 
 from hf_htc import LabelHierarchy
-from hf_htc.evaluation.fingerprint import run_file
+from hf_htc.evaluation.fingerprint import read_run_file, run_file
 from hf_htc.evaluation.predictions import check_same_labels, evaluate_model, predict_batches, predict_file, write_records
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError
@@ -199,6 +201,41 @@ class TestPredictFile:
         assert resumed.read_bytes() == b"".join(whole.read_bytes().splitlines(True)[:8])  # the first chunk is three batches
         assert self.run(model, tokenizer, source, resumed) == (22, 8)
         assert resumed.read_bytes() == whole.read_bytes()
+
+    def test_killed_at_any_moment(self, model, tokenizer, source, tmp_path):
+        """Whatever a kill leaves of output and run file, the next run ends with the bytes of an uninterrupted one."""
+        output, lines = tmp_path / "out.jsonl", source.read_text(encoding="utf-8").split("\n")
+        source.write_text("\n".join(lines[:21]), encoding="utf-8")  # two whole chunks and a half one
+        model.predict("warm up", tokenizer)
+        total = operations(lambda: self.run(model, tokenizer, source, output))
+        whole, notes = output.read_bytes(), read_run_file(output)
+        assert whole.count(b"\n") == 20 and total > 20
+        for moment in np.linspace(1, total, 20).astype(int).tolist():
+            for path in (output, run_file(output)):
+                path.unlink(missing_ok=True)
+            kill_at(moment, lambda: self.run(model, tokenizer, source, output))
+            found = output.read_bytes() if output.exists() else b""
+            assert whole.startswith(found)
+            predicted, done = self.run(model, tokenizer, source, output)
+            assert predicted + done == 20 and done == (20 if found == whole else found.count(b"\n") // 8 * 8), moment
+            assert output.read_bytes() == whole
+            assert read_run_file(output)[0] == notes[0]
+            assert sum(read_run_file(output)[1], []) == sum(notes[1], [])
+
+    @pytest.mark.parametrize("moment", range(1, 8))
+    def test_killed_while_starting_anew(self, model, tokenizer, source, tmp_path, moment):
+        """Old records never stand beside a run file that takes them for its own."""
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output, threshold=0.6)
+        old = output.read_bytes()
+        kill_at(moment, lambda: self.run(model, tokenizer, source, output, threshold=0.1, overwrite=True))
+        if output.exists() and output.read_bytes() == old:
+            with pytest.raises(HTCError, match="with `threshold` 0.6, this run has 0.1"):
+                self.run(model, tokenizer, source, output, threshold=0.1)
+            return
+        self.run(model, tokenizer, source, output, threshold=0.1)
+        self.run(model, tokenizer, source, tmp_path / "new.jsonl", threshold=0.1)
+        assert output.read_bytes() == (tmp_path / "new.jsonl").read_bytes()
 
     def test_finished_runs_do_nothing(self, model, tokenizer, source, tmp_path, monkeypatch):
         output = tmp_path / "out.jsonl"

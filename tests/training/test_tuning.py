@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sqlite3
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -502,11 +504,11 @@ def test_a_search_killed_at_any_moment_goes_on_to_the_same_trials(tokenizer, tmp
     }
     settings = fingerprint({"method": "hiagm"})
 
-    def run(file):
+    def run(file, number):
         study = open_study(file, seed=3, settings=settings)
         if not study.trials:
             enqueue(study, {"learning_rate": 1e-3, "node_dim": 6})
-        while len(finished_trials(study)) < 12:  # the sampler looks at the values from the eleventh on
+        while len(finished_trials(study)) < number:
             trial = study.ask()
             values = suggest(trial, space)
             trial.set_user_attr("steps", 1)
@@ -514,16 +516,27 @@ def test_a_search_killed_at_any_moment_goes_on_to_the_same_trials(tokenizer, tmp
         with whole_file(file.with_suffix(".json")) as partial:
             partial.write_text(json.dumps([(trial.params, trial.value) for trial in finished_trials(study)]))
 
-    file = tmp_path / "study.db"
-    total = operations(lambda: run(file))
-    expected = file.with_suffix(".json").read_bytes()
-    assert len(json.loads(expected)) == 12 and json.loads(expected)[0][0]["node_dim"] == 6
-    for moment in [*range(1, 8), *range(9, total, total // 14)]:
-        remove_study(file)
-        file.with_suffix(".json").unlink(missing_ok=True)
-        kill_at(moment, lambda: run(file))
-        run(file)
-        assert file.with_suffix(".json").read_bytes() == expected, moment
+    file, moments = tmp_path / "study.db", 0
+    run(tmp_path / "ten.db", 10)  # from the eleventh on the sampler looks at the values of the others
+    for start, number in ((None, 1), (tmp_path / "ten.db", 12)):
+
+        def begin(start=start):
+            remove_study(file)
+            file.with_suffix(".json").unlink(missing_ok=True)
+            if start is not None:
+                shutil.copy(start, file)
+
+        begin()
+        total = operations(lambda number=number: run(file, number))
+        expected = file.with_suffix(".json").read_bytes()
+        assert len(json.loads(expected)) == number and json.loads(expected)[0][0]["node_dim"] == 6
+        for moment in np.linspace(1, total, 10).astype(int).tolist():
+            begin()
+            kill_at(moment, lambda number=number: run(file, number))
+            run(file, number)
+            assert file.with_suffix(".json").read_bytes() == expected, moment
+            moments += 1
+    assert moments == 20
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but a text of some length", b"SQLite format 3\x00" + b"\x00" * 2000])
