@@ -1,28 +1,31 @@
-"""A kill -9 before a chosen file-system operation, exact and without waiting."""
+"""Kills at chosen moments: a function runs in a child process that ends itself, as by `kill -9`, before its k-th operation on a
+file. Exact, and without waiting.
+
+Operations are what changes a file system: opening for writing, writing, flushing, renaming, removing, cutting, making folders,
+and what changes an SQLite file through SQLAlchemy. They are noted in the child only, by patches that the parent never has.
+"""
 
 import builtins
+import contextlib
+import gc
 import io
 import json
 import os
+import shutil
 import signal
-import tempfile
-from pathlib import Path
 
 
-COUNTED = ("replace", "rename", "link", "unlink", "remove", "mkdir", "rmdir", "chmod")
+def operations(function):
+    """Runs a function to its end in a child process; returns its operations, `list[str]`."""
+    code, found = _in_child(function, None)
+    assert code == 0, "the function fails by itself"
+    return found
 
 
-def operations(write):
-    """The file-system operations of `write()`, `list[str]`, run in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "operations.json"
-        assert _forked(write, report=report) == 0
-        return json.loads(report.read_text())
-
-
-def kill_at(write, number):
-    """Runs `write()` in a process of its own that kills itself before its operation `number`, from 0."""
-    assert _forked(write, number) == -signal.SIGKILL
+def kill_at(function, number):
+    """Runs a function in a child process that is killed before its operation `number`, counted from 0."""
+    code, _ = _in_child(function, number)
+    assert code == -signal.SIGKILL, f"operation {number} is behind the last one"
 
 
 def moments(found, words=(), least=20):
@@ -32,39 +35,108 @@ def moments(found, words=(), least=20):
     return sorted(spread | named)
 
 
-def _forked(write, number=None, report=None):
+def _in_child(function, number):
+    read, write = os.pipe()
+    gc.freeze()  # the child's collections would copy the parent's memory
     child = os.fork()
     if child == 0:
+        os.close(read)
         code = 1
         try:
-            done = _count(number)
-            write()
-            if report is not None:
-                done, found = [], list(done)
-                report.write_text(json.dumps(found))
+            signal.alarm(60)  # a child that hangs is a failed test
+            recorder = _Recorder(number)
+            recorder.patch()
+            with open(os.devnull, "r+") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                recorder.is_on = True
+                function()
+                recorder.is_on = False
+            with os.fdopen(write, "w") as stream:
+                json.dump(recorder.found, stream)
             code = 0
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    gc.unfreeze()
+    os.close(write)
+    with os.fdopen(read) as stream:
+        found = stream.read()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), json.loads(found or "[]")
 
 
-def _count(number):
-    """From here on every operation of this process is noted, and the one with the number is not reached."""
-    found, kill, own = [], os.kill, os.getpid()
+class _Recorder:
+    def __init__(self, number):
+        self.number, self.found, self.is_on = number, [], False
 
-    def counting(name, function):
-        def counted(path, *arguments, **options):
-            writes = name != "open" or any("w" in str(a) or "x" in str(a) or "+" in str(a) for a in arguments[:1])
-            if writes:
-                if len(found) == number:
-                    kill(own, signal.SIGKILL)
-                found.append(f"{name} {path} {arguments[0] if arguments else ''}")
-            return function(path, *arguments, **options)
+    def note(self, what):
+        if not self.is_on:
+            return
+        if len(self.found) == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.found.append(what)
 
-        return counted
+    def before(self, function):
+        def noted(path, *args, **kwargs):
+            self.note(f"{function.__name__} {path} {args[0] if args else ''}")
+            return function(path, *args, **kwargs)
 
-    for name in COUNTED:
-        setattr(os, name, counting(name, getattr(os, name)))
-    builtins.open = io.open = counting("open", builtins.open)
-    os.fsync = lambda number: None  # a kill does not take the power away
-    return found
+        return noted
+
+    def patch(self):
+        for name in ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "truncate", "link", "chmod"):
+            setattr(os, name, self.before(getattr(os, name)))
+        shutil.rmtree = self.before(shutil.rmtree)
+        os.fsync = lambda number: None  # a kill does not take the power away
+        opened = io.open
+
+        def noting_open(file, mode="r", *args, **kwargs):
+            if not set(mode) & set("wax+"):
+                return opened(file, mode, *args, **kwargs)
+            self.note(f"open {file} {mode}")
+            return _Stream(opened(file, mode, *args, **kwargs), self)
+
+        builtins.open = io.open = noting_open
+        with contextlib.suppress(ImportError):
+            from sqlalchemy import Engine, event
+
+            event.listen(Engine, "commit", lambda connection: self.note("commit"))
+            event.listen(Engine, "before_cursor_execute", lambda *args: self.note("execute") if args[2][:6] != "SELECT" else None)
+
+
+class _Stream:
+    """A file that is written: each operation is noted, and reaches the file half before the process may end."""
+
+    def __init__(self, stream, recorder):
+        self._stream, self._recorder = stream, recorder
+
+    def write(self, content):
+        half = len(content) // 2
+        self._stream.write(content[:half])
+        self._stream.flush()
+        self._recorder.note("write")
+        self._stream.write(content[half:])
+        return len(content)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def flush(self):
+        self._recorder.note("flush")
+        self._stream.flush()
+
+    def truncate(self, *size):
+        self._recorder.note("truncate")
+        return self._stream.truncate(*size)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._recorder.note("close")
+        self._stream.close()
+
+    def __iter__(self):
+        return iter(self._stream)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)

@@ -1,5 +1,6 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
+import argparse
 import copy
 import difflib
 import logging
@@ -109,9 +110,7 @@ def parse(dataclasses, arguments, program, description):
         wrong type.
     """
     parser = option_parser(dataclasses, prog=program, description=description)
-    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
-        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
-        arguments = arguments[1:]
+    arguments = _yaml_defaults(parser, arguments)
     try:
         *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     except HTCError:
@@ -127,6 +126,23 @@ def parse(dataclasses, arguments, program, description):
             if "range" in f.metadata and value is not None:
                 check_number(f"--{f.name}", value, f.metadata["range"], whole=isinstance(value, int))
     return instances
+
+
+def _yaml_defaults(parser, arguments):
+    """Takes a YAML file, given as first argument, as the parser's defaults; returns the other arguments."""
+    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
+        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
+        return arguments[1:]
+    return arguments
+
+
+def given_options(arguments, dataclasses, program):
+    """The options that the command line, or its YAML file, gives a value, `dict` by name; unknown ones are left to [`parse`]."""
+    parser = option_parser(dataclasses, prog=program)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = vars(parser.parse_known_args(_yaml_defaults(parser, arguments))[0])
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_yaml(path, known):

@@ -2,6 +2,10 @@
 
 transformers and PEFT load an adapter by loading `base_model_name_or_path` first, so that must be a whole checkpoint with a
 taxonomy in its config. Its classifier is replaced by the adapter's; its encoder and its settings are used as they are.
+
+Thresholds and conformal sets belong to a classifier, so that a calibrated adapter brings its own, in `htc_calibration.json`: both
+take the place of the base's when the adapter is loaded by one of our classes or through transformers' Auto classes. PEFT itself
+does not know the file: after `PeftModel.from_pretrained(base, adapter)` call `load_calibration(model, adapter)`.
 """
 
 import json
@@ -12,8 +16,10 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from hf_htc.models.calibration import CALIBRATION_FILE, KEYS, read_calibration, set_calibration
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
 from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
+from hf_htc.models.whole_files import whole_file
 
 
 logger = logging.get_logger(__name__)
@@ -99,7 +105,38 @@ def write_adapter(model, folder, base_model):
                 os.replace(written / name, folder / name)
     finally:
         config.base_model_name_or_path = before
+    if is_calibrated(under.config):
+        write_calibration(under.config, folder)
     return under
+
+
+def write_calibration(config, folder):
+    """Writes a config's thresholds and conformal sets into an adapter's folder, as a whole; also where there are none, which then
+    are not the base's."""
+    with whole_file(Path(folder) / CALIBRATION_FILE) as partial:
+        partial.write_text(json.dumps({key: getattr(config, key) for key in KEYS}, indent=2) + "\n", encoding="utf-8")
+
+
+def is_calibrated(config):
+    """Whether a config has thresholds or conformal sets."""
+    return any(getattr(config, key) is not None for key in KEYS)
+
+
+def load_calibration(model, adapter):
+    """
+    Gives a PEFT model the thresholds and conformal sets that lie beside its adapter; without such a file it keeps its base's.
+
+    Args:
+        model (`peft.PeftModel` around a [`HTCPreTrainedModel`]): From `PeftModel.from_pretrained(base, adapter)`.
+        adapter (`str`): Folder or Hub id of the adapter.
+
+    Returns:
+        The model.
+    """
+    calibration = read_calibration(adapter)
+    if calibration is not None:
+        set_calibration(model.get_base_model().config, calibration)
+    return model
 
 
 def without_adapter(under):
@@ -128,7 +165,8 @@ def _check_same(under, base_model, api):
             f"{'./' + base_model!r}. The reason: {error}"
         ) from error
     mine, theirs = (_settings(model.config.to_dict()) for model in (under, saved))
-    for key in sorted(mine.keys() | theirs.keys()):
+    own = KEYS if is_calibrated(under.config) else ()  # written beside the adapter
+    for key in sorted((mine.keys() | theirs.keys()) - set(own)):
         if mine.get(key) != theirs.get(key):
             shown = "" if len(f"{mine.get(key)}{theirs.get(key)}") > 200 else f": {theirs.get(key)!r}, here {mine.get(key)!r}"
             raise HTCError(

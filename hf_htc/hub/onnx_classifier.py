@@ -74,6 +74,7 @@ class OnnxClassifier(PredictionMixin):
             raise HTCFileNotFoundError(
                 f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
             )
+        self.file = file
         with refusing(
             "is no report of an export",
             (OSError, ValueError, TypeError, KeyError, RecursionError),

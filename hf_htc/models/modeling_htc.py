@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
 from transformers.utils.hub import create_and_tag_model_card
 
+from .calibration import read_calibration, set_calibration
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
 from .errors import HTCError, HTCOSError, reason_of
@@ -229,6 +230,18 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             if not may_be_partial:
                 with config_errors(place):
                     check_model_type(content, cls.config_class.model_type)
+
+    def load_adapter(self, peft_model_id=None, *args, **kwargs):
+        """As transformers' own, which `from_pretrained` of an adapter calls; thresholds and conformal sets that lie beside the
+        adapter become those of the config."""
+        info = super().load_adapter(peft_model_id, *args, **kwargs)
+        if peft_model_id is not None:
+            of_hub = kwargs.get("adapter_kwargs") or {}
+            names = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+            calibration = read_calibration(peft_model_id, **{name: of_hub[name] for name in names if name in of_hub})
+            if calibration is not None:
+                set_calibration(self.config, calibration)
+        return info
 
     def fit_tokenizer(self, tokenizer):
         """Reconciles the model with a tokenizer: text length, padding token, size of the embedding table."""

@@ -416,6 +416,37 @@ class TestEvaluate:
         assert same[0] == same[1]
         assert (tmp_path / "ev" / "report_test.md").read_text().startswith("# flat-tiny on own files, test\n")
 
+    def test_results_of_another_evaluation_are_kept(self, checkpoint, work, tmp_path, capsys):
+        def evaluate(*options, folder=tmp_path / "ev"):
+            arguments = ["evaluate", checkpoint, "--test_file", work / "test.jsonl", "--output_dir", folder, *options]
+            return [str(argument) for argument in arguments]
+
+        def contents():
+            return {file.name: file.read_bytes() for file in sorted((tmp_path / "ev").iterdir())}
+
+        main(evaluate())
+        before = contents()
+        main(evaluate())  # made from the same: once more
+        assert contents().keys() == before.keys()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hf_htc.models.prediction.PredictionMixin.iter_logits", None)  # told before anything is predicted
+            error = fails(capsys, evaluate("--threshold", "0.9"))
+            assert "'scores_test.json' was made with `threshold` None, this run has 0.9. Give `--overwrite`" in error
+            assert "with `data`" in fails(capsys, evaluate("--test_file", work / "validation.jsonl"))
+            shutil.copytree(checkpoint, tmp_path / "flat-tiny")
+            config = json.loads((tmp_path / "flat-tiny" / "config.json").read_text())
+            (tmp_path / "flat-tiny" / "config.json").write_text(json.dumps({**config, "thresholds": 0.3}))
+            error = fails(capsys, [evaluate()[0], str(tmp_path / "flat-tiny"), *evaluate()[2:]])
+            assert "with the model's `thresholds` None, this run has 0.3" in error
+            # What nobody knows the making of: here, what the training has written.
+            assert "Nothing says what 'predictions_test.jsonl' was made with" in fails(capsys, evaluate(folder=checkpoint))
+        assert contents().keys() == before.keys()
+        assert contents()["scores_test.json"] == before["scores_test.json"]
+        main(evaluate("--threshold", "0.9", "--overwrite"))
+        assert contents()["predictions_test.jsonl"] != before["predictions_test.jsonl"]
+        run = [json.loads(line) for line in contents()["scores_test.json.run.jsonl"].splitlines()]
+        assert run[0]["options"]["threshold"] == 0.9 and run[1:] == [{"finished": True}]
+
     def test_options(self, checkpoint, work, capsys):
         main(["evaluate", str(checkpoint), *data_options(work, "validation"), "--split", "validation", "--score_closure", "none",
               "--threshold", "0.0"])  # fmt: skip
@@ -480,7 +511,12 @@ class TestPredict:
         assert output.read_bytes() == content
         capsys.readouterr()
         main(arguments)
-        assert capsys.readouterr().out == f"0 documents predicted into {output}, 17 were there already.\n"
+        assert capsys.readouterr().out == f"Nothing to do: all 17 documents are in {output} already.\n"
+        error = fails(capsys, [*arguments, "--threshold", "0.1"])
+        assert "'out.jsonl' was made with `threshold` None, this run has 0.1. Give `--overwrite` to start anew" in error
+        main([*arguments, "--threshold", "0.1", "--overwrite"])
+        assert capsys.readouterr().out == f"17 documents predicted into {output}.\n"
+        assert output.read_bytes() != content
 
     def test_coherence(self, incoherent, work, tmp_path):
         found = {}
@@ -504,6 +540,7 @@ class TestPredict:
         assert "`--threshold` is -1.0" in predict("--threshold", "-1")
         assert "`closure` is 'x'" in predict("--closure", "x")
         assert "required: --output" in fails(capsys, ["predict", checkpoint, "--input", work / "test.jsonl"], code=2)
+        assert list(tmp_path.iterdir()) == []  # nothing is opened before everything is checked
 
 
 class TestInfo:

@@ -170,14 +170,15 @@ def test_an_interrupted_search_goes_on(work, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("transformers.Trainer.train", None)
     main(options)
     assert trials_of(tmp_path / "out")["trials"] == trials
-    assert "`options`" in fails(capsys, [*options, "--num_train_epochs", "3"])
-    assert "another `objective`: 'micro_f1', now 'mean'" in fails(capsys, [*options, "--objective", "mean"])
+    error = fails(capsys, [*options, "--num_train_epochs", "3"])
+    assert "'study.db' was made with `num_train_epochs` 2" in error and "this run has 3" in error and "--overwrite" in error
+    assert "with `objective` 'micro_f1', this run has 'samples_f1'" in fails(capsys, [*options, "--objective", "samples_f1"])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--objective", "accuracy"], "`--objective` is 'accuracy'"),
+        (["--objective", "accuracy"], "`objective` is 'accuracy'; allowed are 'mean', 'micro_precision'"),
         (["--trials", "0"], "`--trials` is 0"),
         (["--resume_from_checkpoint", "true"], "`--resume_from_checkpoint` is no option of a search"),
         (["--push_to_hub", "true"], "`--push_to_hub` is no option of a search"),
