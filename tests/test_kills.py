@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from kill_moments import kill_at, moments, operations
+from kills import kill_at, moments, operations
 from tiny_models import make_dag, make_label_sets, make_model, make_texts, make_tokenizer, make_tree
 from transformers import AutoModelForSequenceClassification
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from hf_htc.models.calibration import CALIBRATION_FILE
 from hf_htc.models.errors import HTCError
 from hf_htc.models.modeling_htc import ADAPTER_FILES
 from hf_htc.models.whole_files import whole_folder_update, write_text
@@ -68,7 +69,7 @@ def _write(model, tokenizer, folder, run, model_id, model_name=None, example_tex
     """What [`save`] writes; `base_model` has been found to fit."""
     problem, removes = None, ADAPTER_FILES if base_model is None else WHOLE_CHECKPOINT
     # What tells of an earlier checkpoint goes with it.
-    with whole_folder_update(folder, removes=(*removes, "run.json", FILE)) as partial:
+    with whole_folder_update(folder, removes=(*removes, CALIBRATION_FILE, "run.json", FILE)) as partial:
         if base_model is None:
             under = model
             model.save_pretrained(partial)
