@@ -104,7 +104,7 @@ def label_closure(label_sets, hierarchy):
         `str`: `"closed"` or `"as_given"`, the values of `config.label_closure`.
     """
     if isinstance(label_sets, (Dataset, DatasetDict)):
-        label_sets = label_csr(as_split(label_sets, "train"))
+        label_sets = label_csr(as_split(label_sets, "train"), hierarchy)
     return "closed" if hierarchy.is_closed(label_sets) else "as_given"
 
 

@@ -35,9 +35,11 @@ def prepare_documents(documents, name, tokenizer, config, several=False):
         documents = with_label_ids(documents, config.get_hierarchy())
         if "input_ids" in documents.column_names:
             return documents
+        check_tokenizer(tokenizer)
         return tokenize_dataset(documents, tokenizer, max_length=config.max_text_length)
     if isinstance(documents, (_Tokenized, _TokenizedStream)):
         return documents
+    check_tokenizer(tokenizer)
     read = _Reader(tokenizer, config)
     if isinstance(documents, datasets.IterableDataset):
         columns = documents.column_names or list(next(iter(documents), {}))
@@ -52,6 +54,12 @@ def prepare_documents(documents, name, tokenizer, config, several=False):
         f"`{name}` is a {type(documents).__name__}; give a `datasets.Dataset` or `IterableDataset`, a list of dicts with `text` "
         "and `labels`, or a `torch.utils.data.Dataset` of such dicts."
     )
+
+
+def check_tokenizer(tokenizer):
+    """Raises `ValueError` when there is none."""
+    if tokenizer is None:
+        raise HTCError("`tokenizer` is missing: pass the text encoder's tokenizer (to a Trainer as `processing_class`).")
 
 
 def as_dataset(documents, name):

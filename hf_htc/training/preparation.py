@@ -16,7 +16,7 @@ from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError
 from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import PriorCallback
-from hf_htc.training.documents import prepare_documents, training_labels
+from hf_htc.training.documents import check_tokenizer, prepare_documents, training_labels
 from hf_htc.training.optimizer import ClassifierGroupOptimizer
 
 
@@ -70,8 +70,7 @@ def prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closur
     Raises:
         `ValueError`: no tokenizer, labels that are none of the model's. `TypeError`: a `DatasetDict` instead of a split.
     """
-    if tokenizer is None:
-        raise HTCError("`tokenizer` is missing: pass the text encoder's tokenizer.")
+    check_tokenizer(tokenizer)
     base = base_model(model)
     args = with_learning_rates(args, base.config)
     hierarchy = base.config.get_hierarchy()

@@ -51,12 +51,15 @@ class HTCTrainer(Trainer):
         interrupted (`bool`): Whether the last `train` was ended by a signal.
     """
 
-    def __init__(self, model=None, args=None, **kwargs):
+    def __init__(self, model=None, args=None, data_collator=None, *more, **kwargs):
         args = own_copy(HTCTrainingArguments() if args is None else args)
         # A loss that is no number ends the training here; hiding it from the log would cost a look at every loss.
         args.logging_nan_inf_filter = False
         self._not_finite, self._saved_step = False, None
-        super().__init__(model=model, args=args, **kwargs)
+        tokenizer = kwargs.get("processing_class")
+        if data_collator is None and tokenizer is not None:
+            data_collator = HTCDataCollator(tokenizer)
+        super().__init__(model, args, data_collator, *more, **kwargs)
 
     # ------------------------------------------------------------------ what it is given
 

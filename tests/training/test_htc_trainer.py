@@ -125,6 +125,15 @@ def test_what_is_no_document_is_refused(documents, error, message, tokenizer, tm
         build_trainer(make_model("flat", TREE), make_arguments(tmp_path), documents, tokenizer=tokenizer)
 
 
+def test_the_class_alone_is_a_trainer(tokenizer, tmp_path):
+    """Made without `build_trainer`: its collator, its tokenising; no tokenizer is told."""
+    model, data = make_model("flat", TREE), make_dataset(8)
+    trainer = HTCTrainer(model, make_arguments(tmp_path, max_steps=1), None, data, data, processing_class=tokenizer)
+    assert trainer.train().global_step == 1 and trainer.evaluate()["eval_loss"] > 0
+    with pytest.raises(ValueError, match="`tokenizer` is missing"):
+        HTCTrainer(model, make_arguments(tmp_path, max_steps=1), HTCDataCollator(tokenizer), data).train()
+
+
 def test_stream_labels_are_not_known_before(tokenizer, tmp_path, caplog):
     model = make_model("flat", TREE, statistics=False)
     build_trainer(model, make_arguments(tmp_path, max_steps=1), Stream(rows_of(make_dataset(8))), tokenizer=tokenizer)
@@ -178,8 +187,12 @@ def test_an_evaluation_that_was_broken_off_is_not_counted(tokenizer, tmp_path):
     expected = scores_of(trainer.evaluate(), "eval")
 
     class Stop(TrainerCallback):
+        batches = 0
+
         def on_prediction_step(self, args, state, control, **kwargs):
-            raise KeyboardInterrupt
+            self.batches += 1
+            if self.batches == 3:
+                raise KeyboardInterrupt
 
     trainer.add_callback(Stop)
     with pytest.raises(KeyboardInterrupt):
@@ -301,7 +314,7 @@ BEST = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [3, 6, 12], ids=["inside an epoch", "at the end of an epoch", "at the last step"])
+@pytest.mark.parametrize("step", [6, 8, 12], ids=["at the end of an epoch", "behind the best checkpoint", "at the last step"])
 def test_a_signal_keeps_evaluations_and_the_best_checkpoint(step, tokenizer, tmp_path):
     """One checkpoint is kept, and the one to go on from is not deleted for the best; what is due at the step is evaluated."""
     data = {"eval_dataset": make_dataset(19, seed=5)}
@@ -311,7 +324,7 @@ def test_a_signal_keeps_evaluations_and_the_best_checkpoint(step, tokenizer, tmp
     stopped.train()
     assert stopped.state.global_step == step and stopped.interrupted == (step < 12)
     evaluated = [entry["step"] for entry in stopped.state.log_history if "eval_loss" in entry]
-    assert evaluated == {3: [], 6: [6], 12: [6, 12]}[step]
+    assert evaluated == {6: [6], 8: [6], 12: [6, 12]}[step]
     if step < 12:
         assert (tmp_path / "stopped" / f"checkpoint-{step}").exists()
         stopped = trainer_for(tmp_path / "stopped", tokenizer, **data, **BEST)
@@ -424,11 +437,14 @@ def test_weights_that_are_not_finite_are_never_saved(tokenizer, tmp_path):
         trainer.train()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]
     model = make_model("hiagm", TREE)
-    with torch.no_grad():
-        model.classifier.out_bias.fill_(float("inf"))
-    with pytest.raises(FloatingPointError):
-        run_loop(tmp_path / "loop", tokenizer, model=model, learning_rate=0.0, **SAVING)
-    assert not list((tmp_path / "loop").glob("checkpoint-*"))
+
+    def spoil(outputs):  # the embedding of a word that no text has: the loss stays a number
+        with torch.no_grad():
+            model.get_input_embeddings().weight[-1] = float("inf")
+
+    with pytest.raises(FloatingPointError, match="weights are NaN or infinite after step 4"):
+        run_loop(tmp_path / "loop", tokenizer, model=at_training_forward(model, 3, spoil), **SAVING)
+    assert [path.name for path in (tmp_path / "loop").iterdir()] == ["checkpoint-2"]
 
 
 def test_norms_of_every_encoder_do_not_decay(tokenizer, tmp_path):
