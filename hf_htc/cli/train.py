@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from hf_htc import METHODS
-from hf_htc.cli.common import DataArguments, naming, parse, score_table, set_up_logging
+from hf_htc.cli.common import DataArguments, given_options, naming, parse, score_table, set_up_logging
 from hf_htc.models.errors import HTCError
 
 
@@ -40,6 +40,13 @@ class RunArguments:
         default=None,
         metadata={"range": "[1, inf)", "help": "Stop when neither micro- nor macro-F1 has improved in this many evaluations."},
     )
+    paper_settings: bool = field(
+        default=False,
+        metadata={
+            "help": "Take the training settings that the method's paper states, as its page lists them; options that are given "
+            "a value keep it."
+        },
+    )
     loop: str = field(
         default="trainer",
         metadata={"help": "'trainer': transformers' Trainer; 'accelerate': a loop on bare accelerate with the same results."},
@@ -49,16 +56,49 @@ class RunArguments:
 def run(arguments):
     from hf_htc.training import HTCTrainingArguments
 
-    data, options, training = parse(
+    data, options, training = parse_with_paper_settings(
         [DataArguments, RunArguments, HTCTrainingArguments],
         arguments,
         "hf-htc train",
         "Options may also stand in a YAML file, given as first argument.",
-    )
+    )[0]
     set_up_logging()
     if options.loop not in LOOPS:
         raise HTCError(f"`--loop` is {options.loop!r}; it is {' or '.join(map(repr, LOOPS))}.")
     train(data, options, training, shlex.join(["hf-htc", "train", *public_arguments(arguments)]))
+
+
+def parse_with_paper_settings(classes, arguments, program, description):
+    """
+    As [`parse`]; where `--paper_settings` is given, the settings of the method's paper stand before the other options, which win.
+
+    Returns:
+        `tuple[list, list[str]]`: the instances, and the arguments that they were made from.
+
+    Raises:
+        [`HTCError`]: as [`parse`], and for a method without a paper.
+    """
+    instances = parse(classes, arguments, program, description)
+    options = next(instance for instance in instances if isinstance(instance, RunArguments))
+    if not options.paper_settings:
+        return instances, arguments
+    from hf_htc.training import paper_settings
+
+    given = given_options(arguments, classes, program)
+    settings = paper_settings(options.method)
+    taken = {name: value for name, value in settings.items() if name not in given}
+    kept = [name for name in settings if name in given]
+    print(
+        f"Of the paper of {options.method}: "
+        + (", ".join(f"{name} {value}" for name, value in taken.items()) or "nothing")
+        + (f"; yours: {', '.join(f'{name} {given[name]}' for name in kept)}" if kept else "")
+        + ".",
+        flush=True,
+    )
+    place = 1 if arguments[0].endswith((".yaml", ".yml")) else 0  # a file of options stays the first
+    words = [word for name, value in taken.items() for word in (f"--{name}", str(value))]
+    arguments = [*arguments[:place], *words, *arguments[place:]]
+    return parse(classes, arguments, program, description), arguments
 
 
 def train(data, options, training, command):

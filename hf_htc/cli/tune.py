@@ -5,8 +5,8 @@ import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, given_options, naming, parse, set_up_logging
-from hf_htc.cli.train import RunArguments, _changed, _method_options, public_arguments, public_value
+from hf_htc.cli.common import DataArguments, given_options, naming, set_up_logging
+from hf_htc.cli.train import RunArguments, _changed, _method_options, parse_with_paper_settings, public_arguments, public_value
 from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import write_text
 
@@ -57,7 +57,7 @@ def run(arguments):
     from hf_htc.training import HTCTrainingArguments
 
     classes = [DataArguments, RunArguments, TuneArguments, HTCTrainingArguments]
-    data, options, tuning, training = parse(
+    (data, options, tuning, training), all_arguments = parse_with_paper_settings(
         classes,
         arguments,
         "hf-htc tune",
@@ -65,8 +65,8 @@ def run(arguments):
         "value is not searched.",
     )
     set_up_logging()
-    own = {f.name for f in fields(TuneArguments)}
-    given = {name: value for name, value in given_options(arguments, classes, "hf-htc tune").items() if name not in own}
+    own = {"paper_settings", *(f.name for f in fields(TuneArguments))}  # whose values are given one by one
+    given = {name: value for name, value in given_options(all_arguments, classes, "hf-htc tune").items() if name not in own}
     tune(data, options, tuning, training, given, shlex.join(["hf-htc", "tune", *public_arguments(arguments)]))
 
 

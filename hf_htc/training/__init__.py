@@ -4,6 +4,7 @@ from .accelerate_loop import LoopResult, train_with_accelerate
 from .arguments import HTCTrainingArguments
 from .callbacks import EitherMetricEarlyStopping, InterruptCallback, PriorCallback
 from .launch import check_launch
+from .paper_settings import paper_settings
 from .trainer import HTCTrainer, build_trainer
 
 
@@ -16,5 +17,6 @@ __all__ = [
     "PriorCallback",
     "build_trainer",
     "check_launch",
+    "paper_settings",
     "train_with_accelerate",
 ]

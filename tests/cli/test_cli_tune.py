@@ -6,6 +6,7 @@ import sys
 
 import optuna
 import pytest
+import torch
 import yaml
 from tiny_models import make_encoder_config, make_label_sets, make_texts, make_tokenizer, make_tree
 from transformers import AutoModel
@@ -215,3 +216,38 @@ def test_help(capsys):
     assert out.startswith("usage: hf-htc tune")
     for option in ("--trials", "--timeout", "--study_file", "--objective", "--pruning", "--search_space", "--method"):
         assert f"{option} " in out
+
+
+def test_settings_of_the_paper_are_not_searched(work, tmp_path, capsys):
+    options = tune_options(work, tmp_path / "out", "--paper_settings", "--objective", "loss", method="himatch", trials=1)
+    (tmp_path / "space.yaml").write_text("node_dim: {type: integer, low: 4, high: 8}\n")
+    main([*options, "--search_space", str(tmp_path / "space.yaml")])
+    content = trials_of(tmp_path / "out")
+    assert {"learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "weight_decay"}.isdisjoint(
+        content["search_space"]
+    )
+    best = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
+    assert (best["learning_rate"], best["per_device_train_batch_size"], best["greater_is_better"]) == (2e-5, 16, False)
+    assert best["metric_for_best_model"] == "loss" and "paper_settings" not in best
+    assert content["trials"][0]["value"] == content["trials"][0]["scores"]["loss"]
+
+
+def test_overwrite_starts_a_new_study(work, tmp_path, capsys):
+    (tmp_path / "space.yaml").write_text("learning_rate: {type: log_uniform, low: 1e-3, high: 1e-1}\n")
+    options = tune_options(work, tmp_path / "out", "--search_space", tmp_path / "space.yaml", method="flat", trials=1)
+    main([*options, "--seed", "1"])
+    first = trials_of(tmp_path / "out")
+    error = fails(capsys, [*options, "--seed", "2"])
+    assert "'study.db' was made with `seed` 1, this run has 2. Give `--overwrite` to start anew" in error
+    assert trials_of(tmp_path / "out") == first
+    main([*options, "--seed", "2", "--overwrite"])
+    assert trials_of(tmp_path / "out")["seed"] == 2 and len(trials_of(tmp_path / "out")["trials"]) == 1
+    # Another encoder under the same name.
+    encoder = work / "tiny-encoder" / "model.safetensors"
+    weights = encoder.read_bytes()
+    try:
+        torch.manual_seed(5)
+        AutoModel.from_config(make_encoder_config(num_hidden_layers=1)).save_pretrained(work / "tiny-encoder")
+        assert "The weights of the model have changed since 'study.db' was made" in fails(capsys, [*options, "--seed", "2"])
+    finally:
+        encoder.write_bytes(weights)

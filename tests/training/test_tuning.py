@@ -491,6 +491,7 @@ def test_an_entry_grows_to_its_default(entry, value, expected):
     assert search_spaces.holds(expected, value)
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_any_moment_goes_on_to_the_same_trials(tokenizer, tmp_path):
     """
     Every value that SQLite holds is written in between. What stands for the training here is a sum, so that it is quick; that a
@@ -536,6 +537,26 @@ def test_a_search_killed_at_any_moment_goes_on_to_the_same_trials(tokenizer, tmp
             assert file.with_suffix(".json").read_bytes() == expected, moment
             kills += 1
     assert kills == 20
+
+
+@pytest.mark.slow
+def test_real_trials_of_a_killed_search_are_done_again(tokenizer, tmp_path):
+    """The same with models that are trained: a trial that a kill has cut off has the value that it would have had."""
+    file, settings = tmp_path / "study.db", fingerprint({"method": "hiagm"})
+
+    def run():
+        study = open_study(file, seed=0, settings=settings)
+        run_search(tmp_path / "out", tokenizer, RATES, study=study, trials=3)
+        return [(record["params"], record["value"]) for record in trial_records(study) if record["state"] != "cut off"]
+
+    expected = run()
+    assert len(expected) == 3 and len({value for _, value in expected}) > 1
+    remove_study(file)
+    total = operations(run)
+    for moment in np.linspace(total // 4, total - 1, 4).astype(int).tolist():
+        remove_study(file)
+        kill_at(moment, run)
+        assert run() == expected, moment
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but a text of some length", b"SQLite format 3\x00" + b"\x00" * 2000])
