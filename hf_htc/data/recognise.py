@@ -227,7 +227,10 @@ class _Scan:
             except UnicodeDecodeError as error:
                 if self.problem is None:
                     bad = error.object[error.start]
-                    self.problem, self.line = f"{error.reason}, byte 0x{bad:02x}", lines + error.object[: error.start].count(b"\n")
+                    self.problem, self.line = (
+                        f"{error.reason}, byte 0x{bad:02x}",
+                        lines + error.object[: error.start].count(b"\n"),
+                    )
                 text = chunk.decode("latin-1")
                 decoder.reset()
             if self.problem is None:

@@ -113,7 +113,9 @@ def split_rows(lines, delimiter, quoting):
         yield first, reader.line_num, row
 
 
-def sniff_table(sample, name="the file", delimiter=None, quoting=None, header=None, wanted=(), suffix="", newline="\n", whole=True):
+def sniff_table(
+    sample, name="the file", delimiter=None, quoting=None, header=None, wanted=(), suffix="", newline="\n", whole=True
+):
     """
     Recognises delimiter, quoting and header.
 
@@ -237,7 +239,11 @@ def _choose_delimiter(forms, wanted, hints, name):
     def rank(form):
         head = [cell.strip() for cell in form.rows[0]] if form.rows else []
         # Columns that were asked for decide; then whether all rows are alike.
-        return (sum(column in head for column in wanted), form.width > 1 and form.share == 1.0, form.width > 1 and form.share >= 0.9)
+        return (
+            sum(column in head for column in wanted),
+            form.width > 1 and form.share == 1.0,
+            form.width > 1 and form.share >= 0.9,
+        )
 
     best = max(map(rank, forms))
     if not any(best):

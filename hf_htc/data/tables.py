@@ -1,0 +1,220 @@
+"""Tables: text tables of any delimiter, and Excel sheets, as columns of strings with the line of every row."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from hf_htc.models.errors import HTCError, HTCImportError, refusing
+
+from .problems import RowProblems
+from .sniffing import DELIMITERS, TableFacts, long_fields, sniff_table, split_rows, swallows
+
+
+ROWS_PER_CHUNK = 20_000
+
+
+def read_table(file, options, log, bar):
+    """
+    Reads a text table.
+
+    Args:
+        file ([`TextFile`]), options ([`ReadOptions`]), log ([`ProblemLog`]).
+        bar: A progress bar; counts characters.
+
+    Returns:
+        `tuple[dict[str, pa.ChunkedArray], np.ndarray]`: columns of strings, and the first line of each row. `file.facts.table` says
+        what was recognised.
+    """
+    sample, whole = file.sample()
+    facts = sniff_table(
+        sample,
+        file.name,
+        options.delimiter,
+        options.quoting,
+        options.header,
+        options.wanted(),
+        file.suffix,
+        file.facts.newline,
+        whole,
+    )
+    _settle_header(facts, file.facts)
+    file.facts.table = facts
+    problems, table = RowProblems(log), _Chunks(facts.columns)
+    with long_fields(), file.stream() as stream:
+        for _ in range(facts.skip):
+            stream.readline()
+        held = []  # the lines of the row that is being split
+        rows = split_rows(_keeping(stream, held, bar), facts.delimiter, facts.quoting)
+        pending_header = facts.header
+        for first, last, row in rows:
+            lines, line = held[:], first + facts.skip
+            held.clear()
+            if not row:
+                continue
+            if pending_header:
+                pending_header = False
+                continue
+            place = f"{file.name}, line {line}"
+            if file.facts.bad_lines and not _encodable(lines):
+                problems.add(
+                    "unreadable_row", place, ": not UTF-8 text, though other lines are; give the `encoding` of the file."
+                )
+            elif isinstance(row, str):
+                problems.add(
+                    "unreadable_row",
+                    place,
+                    f" cannot be read: {row}. Look for a stray quote; a quote inside a quoted field is written twice. Where quotes "
+                    "are characters like others, pass `quoting='none'`.",
+                )
+            elif len(row) != len(facts.columns):
+                sign = DELIMITERS.get(facts.delimiter, repr(facts.delimiter))
+                problems.add(
+                    "ragged_row",
+                    place,
+                    f" has {len(row)} fields where the {'header' if facts.header else 'first row'} has {len(facts.columns)} "
+                    f"({facts.columns}). Put fields that hold a {sign} or a line break in double quotes.",
+                )
+            elif last > first and swallows(lines, facts.delimiter, len(facts.columns)):
+                problems.add(
+                    "unreadable_row",
+                    place,
+                    f" to {last + facts.skip} would be one row: a quote opens a field there that runs over several lines, though every "
+                    "line is a row by itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
+                ) if options.quoting is None else table.add(row, line)
+            else:
+                table.add(row, line)
+    problems.report()
+    return table.finish(file.name, facts.header)
+
+
+def _settle_header(table, facts):
+    """Names for columns without one, and for a first column that only the rows have; a name that stands twice is refused."""
+    columns, rows = table.columns, table.sampled
+    if not table.header:
+        return
+    if not any(columns):
+        raise HTCError("has no header. The first line must name the columns, e.g. text,labels.", file=facts.name)
+    below = rows[1:]
+    if below and all(len(row) == len(columns) + 1 for row in below):
+        # R names the rows in a first column without a header; some programs end every row with a delimiter.
+        last_empty = not any(row[-1].strip() for row in below)
+        columns = [*columns, ""] if last_empty else ["", *columns]
+        facts.notes.append(f"The rows have one more column than the header, the {'last' if last_empty else 'first'}.")
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        raise HTCError(f"has the column {repeated[0]!r} twice; its header is {columns}.", file=facts.name, mend="Rename one.")
+    table.columns = [name.lstrip("\ufeff") or f"column {i}" for i, name in enumerate(columns, 1)]
+
+
+def _keeping(stream, held, bar):
+    for line in stream:
+        bar.update(len(line))
+        held.append(line)
+        yield line
+
+
+def _encodable(lines):
+    """Whether lines hold no lone surrogates, which stand for bytes that are not UTF-8."""
+    try:
+        for line in lines:
+            line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class _Chunks:
+    """Rows that become Arrow arrays as they come, so that a large table is never in memory twice."""
+
+    def __init__(self, columns):
+        self.columns, self.rows, self.lines = columns, [], []
+        self.arrays = [[] for _ in columns]
+
+    def add(self, row, line):
+        self.rows.append(row)
+        self.lines.append(line)
+        if len(self.rows) == ROWS_PER_CHUNK:
+            self._close()
+
+    def _close(self):
+        for arrays, values in zip(self.arrays, zip(*self.rows)):
+            arrays.append(pa.array(values, pa.large_string()))
+        self.rows = []
+
+    def finish(self, name, header):
+        if self.rows:
+            self._close()
+        if not self.lines:
+            raise HTCError(f"{name} holds no readable row{' below its header' if header else ''}.")
+        columns = {name: pa.chunked_array(arrays, pa.large_string()) for name, arrays in zip(self.columns, self.arrays)}
+        return columns, np.asarray(self.lines)
+
+
+def read_xlsx(path, facts, options):
+    """
+    Reads a sheet of an Excel file: the one with the columns that are wanted, or the only one that holds anything.
+
+    Returns:
+        As [`read_table`].
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise HTCImportError(f"Reading {path.name!r} needs openpyxl: pip install 'hf_htc[excel]'.") from error
+    with refusing("cannot be read as Excel", Exception, file=path.name, mend="Save it again as .xlsx, or as CSV."):
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheets = {sheet.title: _sheet_rows(sheet) for sheet in book.worksheets}
+        book.close()
+    sheets = {title: rows for title, rows in sheets.items() if rows}
+    if not sheets:
+        raise HTCError("is empty.", file=path.name)
+    wanted = set(options.wanted())
+    fitting = [title for title, rows in sheets.items() if wanted <= {cell.strip() for cell in rows[0][1]}]
+    if len(sheets) > 1 and len(fitting) != 1:
+        raise HTCError(
+            f"has the sheets {', '.join(map(repr, sheets))}, and "
+            + ("several of them have the columns" if fitting else "none of them has the columns")
+            + f" {sorted(wanted)}.",
+            file=path.name,
+            mend="Save the sheet that you mean as CSV.",
+        )
+    title = fitting[0] if fitting else next(iter(sheets))
+    if len(sheets) > 1:
+        facts.notes.append(f"Sheet {title!r} was read.")
+    rows = sheets[title]
+    width = max(len(row) for _, row in rows)
+    header = options.header is not False
+    head = [cell.strip() for cell in rows[0][1]] if header else [str(i) for i in range(1, width + 1)]
+    head += [""] * (width - len(head))
+    facts.table = TableFacts("\t", "none", header, head, sampled=[row for _, row in rows[:200]])
+    _settle_header(facts.table, facts)
+    table = _Chunks(facts.table.columns)
+    for number, row in rows[header:]:
+        table.add([*row, *[""] * (width - len(row))], number)
+    return table.finish(path.name, header)
+
+
+def _sheet_rows(sheet):
+    """`(number, cells as strings)` of the rows that hold anything."""
+    rows = []
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        cells = [_cell_text(value) for value in row]
+        while cells and not cells[-1]:
+            cells.pop()
+        if any(cells):
+            rows.append((number, cells))
+    return rows
+
+
+def _cell_text(value):
+    if value is None:
+        return ""
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    # Excel has no integers: 101 comes as 101.0 from some programs.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
