@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 
-from .labels import arrow_column, from_arrow, label_ids, name_sets
+from .arrow_columns import arrow_column, from_arrow, label_ids, name_sets
 from .loading import check_options, read_labelled, report_empty_texts, report_unlabelled
 from .problems import Origin, ProblemLog
 from .report import DatasetReport
