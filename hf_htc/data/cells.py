@@ -76,11 +76,11 @@ class LabelForms:
 
     def _look_at(self, column, found, in_levels):
         filled = [cell for cell in found if cell and not self.is_missing(cell, in_levels)]
-        if filled and all(NUMBER.fullmatch(cell) for cell in filled) and any(WHOLE_NUMBER.fullmatch(cell) for cell in filled):
-            if all("." not in cell or WHOLE_NUMBER.fullmatch(cell) for cell in filled):
-                self._codes.add(column)
-                shown = next(cell for cell in filled if WHOLE_NUMBER.fullmatch(cell))
-                logger.info(f"Column {column!r} holds whole numbers written like {shown!r}: the fraction is left out.")
+        numbers = [cell for cell in filled if NUMBER.fullmatch(cell) and ("." not in cell or WHOLE_NUMBER.fullmatch(cell))]
+        fractions = [cell for cell in numbers if "." in cell]
+        if fractions and len(numbers) == len(filled):
+            self._codes.add(column)
+            logger.info(f"Column {column!r} holds whole numbers written like {fractions[0]!r}: the fraction is left out.")
         if filled and not in_levels and all(_looks_like_list(cell) for cell in filled):
             lists = [list_of_cell(cell) for cell in filled]
             if any(entry is not None for entry in lists):

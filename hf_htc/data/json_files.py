@@ -209,7 +209,7 @@ def _label_studio_rows(tasks, numbers, name, log):
         if any(other != found[0] for other in found[1:]):
             problems.add("several_annotations", where, " has several annotations that differ. Keep one, or mark the true one.")
             continue
-        row = {key: value for key, value in task["data"].items()}
+        row = dict(task["data"])
         row.setdefault("id", task.get("id"))
         for control, labels in (found[0] if found else {}).items():
             controls[control] = None

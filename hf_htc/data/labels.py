@@ -389,7 +389,9 @@ def numbered_names(sets, hierarchy, taxonomy):
         return {}
     found = class_lines(taxonomy, names)
     if found:
-        logger.info(f"The labels are numbers: they are taken as the lines of {Path(taxonomy).name}, {next(iter(found))} the first.")
+        logger.info(
+            f"The labels are numbers: they are taken as the lines of {Path(taxonomy).name}, {next(iter(found))} the first."
+        )
     return found or {}
 
 
@@ -439,7 +441,8 @@ def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, a
             "taxonomy_mismatch",
             f"No label of the split {split!r} is in the taxonomy: the data has {[sets.names[c] for c in codes[:5]]}, "
             f"the taxonomy {hierarchy.label_names[:5]}. They do not belong together, or the labels are "
-            "written in another form: see `path_separator` and `label_separator`." + _if_separated(sets.names[codes[0]], resolver),
+            "written in another form: see `path_separator` and `label_separator`."
+            + _if_separated(sets.names[codes[0]], resolver),
             len(codes),
         )
         return

@@ -139,7 +139,7 @@ class ReadOptions:
         """
         value = self.label_column
         if isinstance(value, str):
-            value = [value] if columns and value in columns else [part for part in value.split(";")]
+            value = [value] if columns and value in columns else value.split(";")
         elif value and all(isinstance(name, str) for name in value):
             value = [value] if not any(mark in name for name in value for mark in ",;") else list(value)
         groups = [_names(group, columns) for group in value or []]

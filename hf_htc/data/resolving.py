@@ -20,8 +20,8 @@ from .sniffing import split_rows
 
 WHOLE_NUMBER = re.compile(r"[-+]?\d+\.0+")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
-# Characters that nobody sees and that make two names of one.
-INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+# Characters that nobody sees and that make two names of one; joiners are not among them, which some scripts need.
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))
 
 
 def clean_name(name):
@@ -109,7 +109,9 @@ class LabelResolver:
         for node in self._by_last_segment.get(segments[-1], []):
             above, fits = [node], True
             for segment in reversed(segments[:-1]):
-                above = [p for n in above for p in self.hierarchy.parents[n] if clean_name(str(self.hierarchy.texts[p])) == segment]
+                above = [
+                    p for n in above for p in self.hierarchy.parents[n] if clean_name(str(self.hierarchy.texts[p])) == segment
+                ]
                 fits = fits and bool(above)
             if fits:
                 found.append(node)

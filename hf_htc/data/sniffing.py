@@ -19,9 +19,58 @@ QUOTINGS = ("quotes", "none")
 COMMENT_SIGNS = ("#", "%", "//")
 # Names of columns that people use; a first line with one of them is a header.
 HEADER_WORDS = frozenset(
-    "text texts title body abstract summary summaries description content document sentence label labels category categories class "
-    "classes topic topics tag tags target targets level1 level2 level3 parent parent_id parentid child child_id children id ids code "
-    "codes name names label_name node nodes path paths notation uri source_id level depth order definition".split()
+    [
+        "text",
+        "texts",
+        "title",
+        "body",
+        "abstract",
+        "summary",
+        "summaries",
+        "description",
+        "content",
+        "document",
+        "sentence",
+        "label",
+        "labels",
+        "category",
+        "categories",
+        "class",
+        "classes",
+        "topic",
+        "topics",
+        "tag",
+        "tags",
+        "target",
+        "targets",
+        "level1",
+        "level2",
+        "level3",
+        "parent",
+        "parent_id",
+        "parentid",
+        "child",
+        "child_id",
+        "children",
+        "id",
+        "ids",
+        "code",
+        "codes",
+        "name",
+        "names",
+        "label_name",
+        "node",
+        "nodes",
+        "path",
+        "paths",
+        "notation",
+        "uri",
+        "source_id",
+        "level",
+        "depth",
+        "order",
+        "definition",
+    ]
 )
 MAX_ROWS = 2000
 
