@@ -92,7 +92,8 @@ class LabelForms:
     def _choose_joint(self, values):
         if self.options.joint is not None:
             return
-        cells = {cell for (group, _), found in values.items() if len(group) > 1 and group not in self._one_hot for cell in found}
+        levels = [found for (group, _), found in values.items() if len(group) > 1 and group not in self._one_hot]
+        cells = {cell for found in levels for cell in found if not self.is_missing(cell, in_levels=True)}
         self.joint = next(joint for joint in JOINTS if not any(joint in cell for cell in cells) or joint == JOINTS[-1])
         if self.joint != "/":
             logger.info(f"Levels hold '/': their paths are joined by {self.joint!r}.")

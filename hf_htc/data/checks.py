@@ -249,7 +249,8 @@ def _duplicates(splits, measured, log):
             across["/".join(pair)] = across.get("/".join(pair), 0) + 1
         places["within"] += [where] if len(members) > len(held) else []
         places["across"] += [where] if len(held) > 1 else []
-        if len({tuple(_labels_of(splits[name].csr, row)) for name, row in members}) > 1:
+        # A text that stands without labels in one place contradicts nothing.
+        if len({tuple(_labels_of(splits[name].csr, row)) for name, row in members} - {()}) > 1:
             conflicting.append(where)
     places["conflicting"] = conflicting
     _log_duplicates(within, across, conflicting, places, log)

@@ -9,7 +9,7 @@ import logging
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_htc.models.errors import HTCError, HTCTypeError
+from hf_htc.models.errors import HTCError, HTCTypeError, reason_of
 
 from .json_files import labels_of_value
 from .problems import RowProblems
@@ -86,8 +86,8 @@ def _by_position(columns, options, name, table):
     )
 
 
-def text_array(values, origin, log):
-    """Texts as an Arrow array: strings, or lists of tokens, which blanks join."""
+def text_array(values, origin, log, bad=None):
+    """Texts as an Arrow array: strings, or lists of tokens, which blanks join. Rows of a wrong type are added to the set `bad`."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
     tokens = [value for value in values if isinstance(value, list)]
@@ -107,8 +107,12 @@ def text_array(values, origin, log):
                     HTCTypeError,
                 )
                 values[row] = None
+                if bad is not None:
+                    bad.add(row)
         problems.report()
         return pa.array(values, pa.large_string())
+    except UnicodeEncodeError as error:
+        raise HTCError(f"{origin.name}: a text holds half of a character ({reason_of(error)}).") from error
 
 
 def _label_form(value):
@@ -126,13 +130,14 @@ def _label_form(value):
     return {str: "strings", int: "integers"}.get(types.pop(), False) if len(types) == 1 else False
 
 
-def label_array(values, name, origin, log, in_group=False):
+def label_array(values, name, origin, log, in_group=False, bad=None):
     """
     Labels as an Arrow array of one form; a row of another form is named.
 
     Args:
         values (`list`): Python values, one per row.
         in_group (`bool`): Whether the column is one of several: a level may mix numbers and strings.
+        bad (`set[int]`, *optional*): Takes the rows of another form.
     """
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
@@ -156,6 +161,8 @@ def label_array(values, name, origin, log, in_group=False):
             HTCTypeError,
         )
         values[row] = None
+        if bad is not None:
+            bad.add(row)
     problems.report()
     if first in ("string", "number"):
         values = [None if value == [] else value for value in values]

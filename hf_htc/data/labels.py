@@ -28,6 +28,9 @@ from .resolving import LabelResolver, class_lines, clean_name, guess_path_separa
 
 logger = logging.getLogger(__name__)
 
+# How many unknown labels are told one by one.
+MAX_NAMES = 20
+
 
 @dataclass
 class NameSets:
@@ -447,8 +450,10 @@ def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, a
         )
         return
     # The first wrong entry comes first, so that a strict reader names the first row of the file.
-    first_entry = {int(code): int(np.flatnonzero(wrong & (sets.codes == code))[0]) for code in codes[:1000]}
-    for code, entry in sorted(first_entry.items(), key=lambda pair: pair[1]):
+    places = np.flatnonzero(wrong)
+    _, first = np.unique(sets.codes[wrong], return_index=True)
+    first_entry = sorted(zip(codes.tolist(), places[first].tolist()), key=lambda pair: pair[1])
+    for code, entry in first_entry[:MAX_NAMES]:
         name, rows = sets.names[code], np.unique(sets.rows_with(code))
         where = f"{origin.at(rows[0])}: "
         if ids[entry] >= hierarchy.num_labels:
@@ -459,8 +464,13 @@ def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, a
         others = f" {len(rows)} rows have it." if len(rows) > 1 else ""
         others += f" {len(codes) - 1} other names are unknown too." if len(codes) > 1 and log.strict else ""
         log.error("unknown_label", where + message + others, len(rows), [origin.at(row) for row in rows[:10]])
+    if len(codes) > MAX_NAMES:
+        rest = [sets.names[code] for code, _ in first_entry[MAX_NAMES:]]
+        log.error("unknown_label", f"{len(rest)} more labels of {origin.name} are unknown, e.g. {rest[:5]}.", len(rest), rest)
 
 
 def _if_separated(name, resolver):
+    if name.isdecimal():
+        return " Labels that are numbers need their names: `label_names`, a file with a name per line."
     advice = resolver.advice(name)
     return advice if "label_separator=" in advice else ""

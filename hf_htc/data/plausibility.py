@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 
 from .options import MISSING_VALUES
-from .resolving import guess_path_separator, unicode_key
+from .resolving import NUMBER, guess_path_separator, unicode_key
 
 
 SHOWN = 5
@@ -119,7 +119,7 @@ def _two_levels(hierarchy, log):
         levels[str(text)].add(int(hierarchy.levels[node]))
     # A name that stands below itself, "Other > Other", is usual.
     tops = {str(hierarchy.texts[node]) for node in hierarchy.top_nodes}
-    found = sorted(text for text, held in levels.items() if len(held) > 1 and text in tops)
+    found = sorted(text for text, held in levels.items() if len(held) > 1 and text in tops and not NUMBER.fullmatch(text))
     if found:
         example = ", ".join(map(str, sorted(levels[found[0]])))
         _add(

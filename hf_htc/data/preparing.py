@@ -37,6 +37,7 @@ class PreparedSplit:
         text_column (`str`), label_columns (`list[str]`): Columns of the text and of the labels.
         csr (`tuple[np.ndarray, np.ndarray]`): CSR pair of label ids.
         missed (`list[tuple[int, str]]`): Rows and labels that the taxonomy lacks, where they are kept.
+        faulty (`set[int]`): Rows of which another problem was told already: malformed or unknown labels, a wrong type.
     """
 
     rows: Dataset
@@ -45,6 +46,7 @@ class PreparedSplit:
     label_columns: list
     csr: tuple
     missed: list = field(default_factory=list)
+    faulty: set = field(default_factory=set)
 
     def take(self, rows):
         """The split with these rows only."""
@@ -54,8 +56,9 @@ class PreparedSplit:
         places = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + np.repeat(indptr[:-1][rows], lengths)
         place = {int(row): number for number, row in enumerate(rows)}
         missed = [(place[row], name) for row, name in self.missed if row in place]
-        csr = (starts, indices[places])
-        return PreparedSplit(self.rows.select(rows), self.origin.take(rows), self.text_column, self.label_columns, csr, missed)
+        faulty = {place[row] for row in self.faulty if row in place}
+        parts = self.rows.select(rows), self.origin.take(rows), self.text_column, self.label_columns
+        return PreparedSplit(*parts, (starts, indices[places]), missed, faulty)
 
 
 @dataclass
@@ -115,13 +118,12 @@ def prepare(name_or_path, files, taxonomy, options, log, labels, closure, cache_
     source = open_source(name_or_path, files, taxonomy, options, log, cache_dir=cache_dir, **repository)
     prepared = _looked_up(source, options, log, keep_unknown)
     for split, part in prepared.splits.items():
-        blank = blank_texts(part.rows, part.text_column, part.origin)
+        blank = np.setdiff1d(blank_texts(part.rows, part.text_column, part.origin), sorted(part.faulty))
         report_empty_texts(blank, part.origin, log)
         if options.skip_empty_texts and len(blank):
             prepared.splits[split] = part = part.take(np.setdiff1d(np.arange(len(part.rows)), blank))
         if not options.allow_unlabelled:
-            missed = {row for row, _ in part.missed}
-            report_unlabelled(part.csr[0], part.origin, log, missed)
+            report_unlabelled(part.csr[0], part.origin, log, part.faulty)
     if keep_unknown:
         _keep_unknown(prepared)
     if closure == "up":
@@ -173,9 +175,11 @@ def _looked_up(source, options, log, keep_unknown):
         found = label_ids(sets[split], hierarchy, part.origin, split, log, resolver, unknown)
         csr, missed = found if keep_unknown else (found, [])
         columns = [column for group in part.label_groups for column in group]
-        splits[split] = PreparedSplit(part.dataset, part.origin, part.text_column, columns, csr, missed)
-        if options.skip_bad_rows and sets[split].bad:
-            splits[split] = splits[split].take(np.setdiff1d(np.arange(len(part.dataset)), sorted(sets[split].bad)))
+        bad = part.bad | sets[split].bad
+        held = np.flatnonzero((np.diff(sets[split].indptr) > 0) & (np.diff(csr[0]) == 0))
+        splits[split] = PreparedSplit(part.dataset, part.origin, part.text_column, columns, csr, missed, bad | set(held.tolist()))
+        if options.skip_bad_rows and bad:
+            splits[split] = splits[split].take(np.setdiff1d(np.arange(len(part.dataset)), sorted(bad)))
     resolver.report(log)
     return Prepared(splits, hierarchy, separator is not None, given is not None, separator)
 
@@ -217,10 +221,9 @@ def report_empty_texts(rows, origin, log):
         )
 
 
-def report_unlabelled(indptr, origin, log, missed=()):
-    """Refuses or collects rows without labels; rows that have an unknown one are not among them."""
-    rows = np.flatnonzero(np.diff(indptr) == 0)
-    rows = rows[~np.isin(rows, sorted(missed))] if missed else rows
+def report_unlabelled(indptr, origin, log, faulty=()):
+    """Refuses or collects rows without labels; `faulty` rows, of which another problem was told, are not among them."""
+    rows = np.setdiff1d(np.flatnonzero(np.diff(indptr) == 0), sorted(faulty))
     if len(rows):
         log.error(
             "no_labels",

@@ -6,7 +6,7 @@ import io
 import logging
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ PROGRESS_BYTES = 50_000_000
 # In a folder, data files are told by these endings; of several kinds the first wins.
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".xlsx")
 PACKED = (".gz", ".zip", ".zst", ".bz2", ".xz")
+BINARY_SUFFIXES = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".xlsx": "Excel"}
 LABEL_MARK = "__label__"
 
 
@@ -45,16 +46,14 @@ class RawSplit:
         dataset (`datasets.Dataset`): All columns; the text in one of them.
         origin ([`Origin`]): Where its rows come from.
         text_column (`str`), label_groups (`list[list[str]]`): Columns; no groups where a split has no labels.
+        bad (`set[int]`): Rows with a text or labels of a wrong type, which are null now.
     """
 
     dataset: Dataset
     origin: Origin
     text_column: str
     label_groups: list
-
-    def take(self, rows):
-        """The split with these rows only."""
-        return RawSplit(self.dataset.select(rows), self.origin.take(rows), self.text_column, self.label_groups)
+    bad: set = field(default_factory=set)
 
 
 def data_suffix(name):
@@ -110,8 +109,9 @@ def recognise(path, encoding=None):
         facts.kind = "xlsx"
     if facts.kind is not None:
         return facts
-    if path.suffix.lower() == ".parquet":
-        raise HTCError(f"{path.name!r} cannot be read as Parquet: its first bytes are others. Write the file again.")
+    named = BINARY_SUFFIXES.get(path.suffix.lower())
+    if named is not None:
+        raise HTCError(f"{path.name!r} cannot be read as {named}: its first bytes are others. Write the file again.")
     file = open_text(path, encoding, strict=False)
     sample, whole = file.sample(1 << 16)
     begin = sample.lstrip("\ufeff \t\r\n")
@@ -165,7 +165,7 @@ def read_files(paths, options, log, cache_dir=None, needs_labels=True):
         if facts.kind == "parquet" and facts.compression is None:
             dataset = _read_parquet(paths, cache_dir)
         else:
-            dataset = _read_arrow(paths[0], facts)
+            dataset = Dataset(packed_arrow(paths[0], facts))
         logger.info(facts.describe())
         name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more files"
         return raw_split(dataset, Origin(name), options, log, needs_labels=needs_labels)
@@ -174,15 +174,15 @@ def read_files(paths, options, log, cache_dir=None, needs_labels=True):
     texts, groups = find_columns(columns, options, facts.name, facts.table, not needs_labels)
     origin = Origin(facts.name, lines, "row" if facts.kind in ("json", "xlsx") else "line")
     labels = {column: len(group) for group in groups for column in group}
-    arrays = {}
+    arrays, bad = {}, set()
     for name, values in columns.items():
         if name in texts:
-            arrays[name] = text_array(values, origin, log)
+            arrays[name] = text_array(values, origin, log, bad)
         elif name in labels:
-            arrays[name] = label_array(values, name, origin, log, in_group=labels[name] > 1)
+            arrays[name] = label_array(values, name, origin, log, in_group=labels[name] > 1, bad=bad)
         else:
             arrays[name] = other_array(values, name, facts.name)
-    return _with_one_text(pa.table(arrays), texts, groups, origin)
+    return _with_one_text(pa.table(arrays), texts, groups, origin, bad)
 
 
 def _read_columns(path, found, facts, options, log):
@@ -217,7 +217,7 @@ def raw_split(dataset, origin, options, log, needs_labels=True):
     return _with_one_text(rows, texts, groups, origin)
 
 
-def _with_one_text(table, texts, groups, origin):
+def _with_one_text(table, texts, groups, origin, bad=()):
     if len(texts) > 1:
         with refusing(f"The columns {texts} cannot be joined", (pa.ArrowInvalid, pa.ArrowNotImplementedError), file=origin.name):
             whole = joined_texts([table.column(name) for name in texts])
@@ -228,7 +228,7 @@ def _with_one_text(table, texts, groups, origin):
             )
         table = table.drop_columns([name for name in table.column_names if name in texts or name == "text"])
         table = table.add_column(0, "text", whole)
-    return RawSplit(Dataset(table), origin, texts[0] if len(texts) == 1 else "text", groups)
+    return RawSplit(Dataset(table), origin, texts[0] if len(texts) == 1 else "text", groups, set(bad))
 
 
 def _read_fasttext(file, log, bar):
@@ -263,16 +263,14 @@ def _read_parquet(paths, cache_dir):
         return load_dataset("parquet", data_files={"rows": [str(p) for p in paths]}, split="rows", cache_dir=cache_dir)
 
 
-def _read_arrow(path, facts):
-    """An Arrow file or stream, or a packed Parquet file."""
+def packed_arrow(path, facts):
+    """The `pa.Table` of an Arrow file or stream, or of a packed Parquet file."""
     with open_binary(path) as (raw, _), io.BytesIO() as whole:
         shutil.copyfileobj(raw, whole)
         content = whole.getvalue()
     with refusing(f"{path.name!r} cannot be read as {facts.kind.title()}", (pa.ArrowException, OSError), mend="Write it again."):
         if facts.kind == "parquet":
-            table = pq.read_table(pa.BufferReader(content))
-        elif content.startswith(b"ARROW1"):
-            table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
-        else:
-            table = pa.ipc.open_stream(pa.BufferReader(content)).read_all()
-        return Dataset(table)
+            return pq.read_table(pa.BufferReader(content))
+        if content.startswith(b"ARROW1"):
+            return pa.ipc.open_file(pa.BufferReader(content)).read_all()
+        return pa.ipc.open_stream(pa.BufferReader(content)).read_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -72,6 +71,8 @@ class LabelResolver:
         return []
 
     def _ways(self, name):
+        if self._separator_of_several(name) is not None:  # two labels and a path of two nodes look alike
+            return
         yield "other", self.hierarchy.find_all(name)
         code = name[: name.index(".")] if WHOLE_NUMBER.fullmatch(name) else name
         if code != name:
@@ -83,6 +84,14 @@ class LabelResolver:
         if len(segments) > 1:
             yield "tail", self._by_tail(segments)
         yield "case", self._by_case.get(clean_name(name).casefold(), [])
+
+    def _separator_of_several(self, name):
+        """The sign that parts a name into names of nodes, unless paths are joined by it."""
+        for separator in (";", "|", ",", "\t"):
+            parts = [part.strip() for part in name.split(separator) if part.strip()] if separator != self.path_separator else []
+            if len(parts) > 1 and all(self.hierarchy.find_all(part) for part in parts):
+                return separator
+        return None
 
     def _by_segments(self, segments):
         """The node that a path leads to where nodes are named by segments."""
@@ -167,10 +176,9 @@ class LabelResolver:
         if len(found) > 1:
             nodes = [self.hierarchy.names[node] for node in found[:5]]
             return f" It may be {' or '.join(map(repr, nodes))}: write the whole path or the id."
-        for separator in (";", "|", ",", "\t"):
-            parts = [part.strip() for part in name.split(separator) if part.strip()]
-            if len(parts) > 1 and all(self.hierarchy.find_all(part) for part in parts):
-                return f" It looks like several labels: pass `label_separator={separator!r}`."
+        separator = self._separator_of_several(name)
+        if separator is not None:
+            return f" It looks like several labels: pass `label_separator={separator!r}`."
         separator = self.path_separator
         if separator and separator in name and all(self.hierarchy.find_all(segment) for segment in name.split(separator)):
             return " Its segments are nodes of the taxonomy, but not each the parent of the next."
@@ -302,12 +310,3 @@ def unicode_key(name):
     name = unicodedata.normalize("NFKC", clean_name(name)).casefold()
     name = re.sub(r"\s*([/>|\\:;,.&-])\s*", r"\1", name)
     return name.split(".")[0] if WHOLE_NUMBER.fullmatch(name) else name
-
-
-def is_json_list(text):
-    """Whether a name is written as a JSON list of strings."""
-    try:
-        value = json.loads(text)
-    except UNREADABLE:
-        return False
-    return isinstance(value, list)

@@ -40,7 +40,7 @@ def read_table(file, options, log, bar):
         file.facts.newline,
         whole,
     )
-    _settle_header(facts, file.facts)
+    name_columns(facts, file.facts)
     file.facts.table = facts
     problems, table = RowProblems(log), _Chunks(facts.columns)
     with long_fields(), file.stream() as stream:
@@ -90,7 +90,7 @@ def read_table(file, options, log, bar):
     return table.finish(file.name, facts.header)
 
 
-def _settle_header(table, facts):
+def name_columns(table, facts):
     """Names for columns without one, and for a first column that only the rows have; a name that stands twice is refused."""
     columns, rows = table.columns, table.sampled
     if not table.header:
@@ -190,7 +190,7 @@ def read_xlsx(path, facts, options):
     head = [cell.strip() for cell in rows[0][1]] if header else [str(i) for i in range(1, width + 1)]
     head += [""] * (width - len(head))
     facts.table = TableFacts("\t", "none", header, head, sampled=[row for _, row in rows[:200]])
-    _settle_header(facts.table, facts)
+    name_columns(facts.table, facts)
     table = _Chunks(facts.table.columns)
     for number, row in rows[header:]:
         table.add([*row, *[""] * (width - len(row))], number)
