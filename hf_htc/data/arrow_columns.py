@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
+from datasets.fingerprint import generate_random_fingerprint
 
 from hf_htc.models.errors import HTCTypeError
 
 from .columns import number_text
+
+
+def table_dataset(table):
+    """A `Dataset` of an Arrow table. Left to itself, `datasets` would pickle the whole table to name it."""
+    return Dataset(table, fingerprint=generate_random_fingerprint())
 
 
 def arrow_column(dataset, name):

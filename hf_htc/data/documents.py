@@ -21,8 +21,8 @@ from .options import ReadOptions
 from .problems import ProblemLog
 from .readers import LABEL_MARK, check_file, packed_arrow, recognise
 from .recognise import Recognised
-from .sniffing import long_fields, sniff_table, split_rows, swallows
-from .tables import name_columns, read_xlsx
+from .sniffing import sniff_table
+from .tables import name_columns, read_xlsx, table_rows
 
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def read_documents(path, text_column="text", id_column="id", **options):
         string. File and line are named.
     """
     path = check_file(path, "input file")
+    # A document needs no labels; the name is one that no column has.
     options = ReadOptions(text_column=text_column, label_column="\0", **options)
     found = recognise(path, options.encoding)
     facts = found if isinstance(found, Recognised) else found.facts
@@ -203,38 +204,11 @@ def _table(file, options):
 
 def _table_rows(file, table, options):
     file.facts.table = table
-    with long_fields(), file.stream() as stream:
-        for _ in range(table.skip):
-            stream.readline()
-        held, is_header = [], table.header
-        for first, last, row in split_rows(_keeping(stream, held), table.delimiter, table.quoting):
-            lines, line = held[:], first + table.skip
-            held.clear()
-            if not row:
-                continue
-            if is_header:
-                is_header = False
-                continue
-            place = f"{file.name}, line {line}"
-            if isinstance(row, str):
-                raise HTCError(f"{place} cannot be read: {row}. Look for a stray quote, or pass `quoting='none'`.")
-            if len(row) != len(table.columns):
-                raise HTCError(
-                    f"{place} has {len(row)} fields where the table has {len(table.columns)} ({table.columns}). Put fields that hold "
-                    "the delimiter or a line break in double quotes."
-                )
-            if options.quoting is None and last > first and swallows(lines, table.delimiter, len(table.columns)):
-                raise HTCError(
-                    f"{place} to {last + table.skip} would be one row, though every line is a row by itself. Pass `quoting='none'` if "
-                    "quotes are characters, `quoting='quotes'` if it is meant."
-                )
-            yield line, dict(zip(table.columns, row))
-
-
-def _keeping(stream, held):
-    for line in stream:
-        held.append(line)
-        yield line
+    for line, rows, problem in table_rows(file, table, options):
+        if problem is not None:
+            raise HTCError(f"{file.name}, line {line}{problem[1]}")
+        for place, row in enumerate(rows):
+            yield line + place, dict(zip(table.columns, row))
 
 
 def _lines(file):

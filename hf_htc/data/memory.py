@@ -7,6 +7,8 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from hf_htc.models.errors import HTCError, HTCTypeError, refusing
 
+from .arrow_columns import table_dataset
+
 
 def is_frame(value):
     """Whether a value is a frame of pandas or polars, told without importing them."""
@@ -28,22 +30,38 @@ def as_dataset(value, name):
     if isinstance(value, Dataset):
         return value
     if isinstance(value, pa.Table):
-        return Dataset(value)
+        return table_dataset(value)
     if is_frame(value):
         mixed = (pa.ArrowException, TypeError, ValueError, OverflowError)
         with refusing(
             f"The frame {name!r} has a column that mixes types", mixed, mend="Make its values strings, lists or numbers."
         ):
             if type(value).__module__.startswith("polars"):
-                return Dataset(value.to_arrow())
+                return table_dataset(_plain_types(value.to_arrow()))
             columns = [str(column) for column in value.columns]
             if len(set(columns)) < len(columns):
                 raise HTCError(f"The frame {name!r} has two columns of one name; they are {columns}.")
             table = pa.Table.from_pandas(value, preserve_index=False)
-            return Dataset(table.replace_schema_metadata(None))
+            return table_dataset(_plain_types(table.replace_schema_metadata(None)))
     if isinstance(value, (IterableDataset, IterableDatasetDict)):
         raise HTCTypeError(f"{name!r} is a stream; load it whole, without `streaming=True`.")
     raise HTCTypeError(f"{name!r} is a {type(value).__name__}; give a `Dataset`, a frame of pandas or polars, or a path.")
+
+
+def _plain_types(table):
+    """The table without string views and other types that `datasets` does not know."""
+    fields = [pa.field(field.name, _plain_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def _plain_type(kind):
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
 
 
 def as_splits(value):

@@ -19,6 +19,7 @@ from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bar
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
+from .arrow_columns import table_dataset
 from .columns import find_columns, joined_texts, label_array, other_array, text_array
 from .json_files import is_lines, read_json, read_jsonl
 from .problems import Origin, RowProblems
@@ -165,7 +166,7 @@ def read_files(paths, options, log, cache_dir=None, needs_labels=True):
         if facts.kind == "parquet" and facts.compression is None:
             dataset = _read_parquet(paths, cache_dir)
         else:
-            dataset = Dataset(packed_arrow(paths[0], facts))
+            dataset = table_dataset(packed_arrow(paths[0], facts))
         logger.info(facts.describe())
         name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more files"
         return raw_split(dataset, Origin(name), options, log, needs_labels=needs_labels)
@@ -228,7 +229,7 @@ def _with_one_text(table, texts, groups, origin, bad=()):
             )
         table = table.drop_columns([name for name in table.column_names if name in texts or name == "text"])
         table = table.add_column(0, "text", whole)
-    return RawSplit(Dataset(table), origin, texts[0] if len(texts) == 1 else "text", groups, set(bad))
+    return RawSplit(table_dataset(table), origin, texts[0] if len(texts) == 1 else "text", groups, set(bad))
 
 
 def _read_fasttext(file, log, bar):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -43,51 +45,114 @@ def read_table(file, options, log, bar):
     name_columns(facts, file.facts)
     file.facts.table = facts
     problems, table = RowProblems(log), _Chunks(facts.columns)
-    with long_fields(), file.stream() as stream:
-        for _ in range(facts.skip):
-            stream.readline()
-        held = []  # the lines of the row that is being split
-        rows = split_rows(_keeping(stream, held, bar), facts.delimiter, facts.quoting)
-        pending_header = facts.header
-        for first, last, row in rows:
-            lines, line = held[:], first + facts.skip
-            held.clear()
-            if not row:
-                continue
-            if pending_header:
-                pending_header = False
-                continue
-            place = f"{file.name}, line {line}"
-            if file.facts.bad_lines and not _encodable(lines):
-                problems.add(
-                    "unreadable_row", place, ": not UTF-8 text, though other lines are; give the `encoding` of the file."
-                )
-            elif isinstance(row, str):
-                problems.add(
-                    "unreadable_row",
-                    place,
-                    f" cannot be read: {row}. Look for a stray quote; a quote inside a quoted field is written twice. Where quotes "
-                    "are characters like others, pass `quoting='none'`.",
-                )
-            elif len(row) != len(facts.columns):
-                sign = DELIMITERS.get(facts.delimiter, repr(facts.delimiter))
-                problems.add(
-                    "ragged_row",
-                    place,
-                    f" has {len(row)} fields where the {'header' if facts.header else 'first row'} has {len(facts.columns)} "
-                    f"({facts.columns}). Put fields that hold a {sign} or a line break in double quotes.",
-                )
-            elif last > first and swallows(lines, facts.delimiter, len(facts.columns)):
-                problems.add(
-                    "unreadable_row",
-                    place,
-                    f" to {last + facts.skip} would be one row: a quote opens a field there that runs over several lines, though every "
-                    "line is a row by itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
-                ) if options.quoting is None else table.add(row, line)
-            else:
-                table.add(row, line)
+    for line, rows, problem in table_rows(file, facts, options, bar.update):
+        if problem is None:
+            table.extend(rows, line)
+        else:
+            problems.add(problem[0], f"{file.name}, line {line}", problem[1])
     problems.report()
     return table.finish(file.name, facts.header)
+
+
+def table_rows(file, table, options, count=lambda size: None):
+    """
+    The rows of a text table, the header left out.
+
+    Args:
+        file ([`TextFile`]), table ([`TableFacts`]), options ([`ReadOptions`]).
+        count (`Callable[[int], None]`, *optional*): Told the characters of each line.
+
+    Yields:
+        `(line, rows, problem)`: rows that stand in consecutive lines, the first of them, and `None`; or one row in `rows` with the
+        kind of its problem and what it is.
+    """
+    with long_fields(), file.stream() as stream:
+        for _ in range(table.skip):
+            stream.readline()
+        number, is_header = table.skip, table.header  # `number` lines were read
+        while True:
+            lines = list(itertools.islice(stream, 1 if is_header else ROWS_PER_CHUNK))
+            if not lines:
+                return
+            count(sum(map(len, lines)))
+            rows = None if is_header or file.facts.bad_lines else _one_row_per_line(lines, table)
+            if rows is not None:
+                yield number + 1, rows, None
+                number += len(lines)
+                continue
+            for line, last, row, own in _slow_rows(lines, stream, number, table, count):
+                number = last
+                if row and is_header:
+                    is_header = False
+                elif row:
+                    yield line, [row], _problem_of(row, own, last, file, table, options)
+
+
+def _one_row_per_line(lines, table):
+    """The rows of lines each of which is a whole row, split at once; `None` where one is not."""
+    if table.quoting == "none":
+        rows = [line.rstrip("\r\n").split(table.delimiter) for line in lines]
+    else:
+        try:
+            rows = list(csv.reader(lines, delimiter=table.delimiter, strict=True))
+        except csv.Error:
+            return None
+    width = len(table.columns)
+    is_whole = len(rows) == len(lines) and all(len(row) == width for row in rows)
+    return rows if is_whole and (width > 1 or all(lines[i].strip() for i in range(len(lines)))) else None
+
+
+def _slow_rows(lines, stream, number, table, count):
+    """
+    Rows of lines, one by one, and of so many lines of the stream behind them as the last row needs.
+
+    Yields:
+        `(first, last, row, lines)`: numbers of a row's lines, the row as [`split_rows`] gives it, the lines.
+    """
+    held = []
+    own = iter(lines)
+
+    def source():
+        for line in own:
+            held.append(line)
+            yield line
+        for line in stream:  # only as far as the last row goes
+            count(len(line))
+            held.append(line)
+            yield line
+
+    for first, last, row in split_rows(source(), table.delimiter, table.quoting):
+        kept = held[:]
+        held.clear()
+        yield number + first, number + last, row, kept
+        if last >= len(lines):
+            return
+
+
+def _problem_of(row, lines, last, file, table, options):
+    """Kind and message of what is wrong with a row, or `None`."""
+    if file.facts.bad_lines and not _encodable(lines):
+        return "unreadable_row", ": not UTF-8 text, though other lines are; give the `encoding` of the file."
+    if isinstance(row, str):
+        return (
+            "unreadable_row",
+            f" cannot be read: {row}. Look for a stray quote; a quote inside a quoted field is written twice. Where quotes are "
+            "characters like others, pass `quoting='none'`.",
+        )
+    if len(row) != len(table.columns):
+        sign = DELIMITERS.get(table.delimiter, repr(table.delimiter))
+        return (
+            "ragged_row",
+            f" has {len(row)} fields where the {'header' if table.header else 'first row'} has {len(table.columns)} "
+            f"({table.columns}). Put fields that hold a {sign} or a line break in double quotes.",
+        )
+    if len(lines) > 1 and options.quoting is None and swallows(lines, table.delimiter, len(table.columns)):
+        return (
+            "unreadable_row",
+            f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a row by "
+            "itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
+        )
+    return None
 
 
 def name_columns(table, facts):
@@ -109,13 +174,6 @@ def name_columns(table, facts):
     table.columns = [name.lstrip("\ufeff") or f"column {i}" for i, name in enumerate(columns, 1)]
 
 
-def _keeping(stream, held, bar):
-    for line in stream:
-        bar.update(len(line))
-        held.append(line)
-        yield line
-
-
 def _encodable(lines):
     """Whether lines hold no lone surrogates, which stand for bytes that are not UTF-8."""
     try:
@@ -133,10 +191,11 @@ class _Chunks:
         self.columns, self.rows, self.lines = columns, [], []
         self.arrays = [[] for _ in columns]
 
-    def add(self, row, line):
-        self.rows.append(row)
-        self.lines.append(line)
-        if len(self.rows) == ROWS_PER_CHUNK:
+    def extend(self, rows, line):
+        """Adds rows of consecutive lines."""
+        self.rows += rows
+        self.lines.append(np.arange(line, line + len(rows)))
+        if len(self.rows) >= ROWS_PER_CHUNK:
             self._close()
 
     def _close(self):
@@ -150,7 +209,7 @@ class _Chunks:
         if not self.lines:
             raise HTCError(f"{name} holds no readable row{' below its header' if header else ''}.")
         columns = {name: pa.chunked_array(arrays, pa.large_string()) for name, arrays in zip(self.columns, self.arrays)}
-        return columns, np.asarray(self.lines)
+        return columns, np.concatenate(self.lines)
 
 
 def read_xlsx(path, facts, options):
@@ -193,7 +252,7 @@ def read_xlsx(path, facts, options):
     name_columns(facts.table, facts)
     table = _Chunks(facts.table.columns)
     for number, row in rows[header:]:
-        table.add([*row, *[""] * (width - len(row))], number)
+        table.extend([[*row, *[""] * (width - len(row))]], number)
     return table.finish(path.name, header)
 
 
