@@ -13,7 +13,7 @@ from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number
 
 
 # Options of [`DataArguments`] that name files; they are not remembered.
-DATA_FILES = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "taxonomy", "label_names")
+DATA_FILES = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "taxonomy", "class_names")
 
 
 @dataclass
@@ -60,7 +60,7 @@ class DataArguments:
             "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no paths."
         },
     )
-    label_names: str | None = field(
+    class_names: str | None = field(
         default=None,
         metadata={"help": "File with the names of labels that are numbers: one per line, from 0; or JSON, or a table."},
     )

@@ -53,7 +53,7 @@ def plain_array(column):
 def as_strings(dataset, column):
     """A column of one value per row as strings; whole numbers without a fraction, NaN as null."""
     array = plain_array(arrow_column(dataset, column))
-    if is_string(array.type):
+    if is_text(array.type):
         return array
     if is_list(array.type) or pa.types.is_struct(array.type):
         raise HTCTypeError(f"Column {column!r} holds {array.type}; a column of one level has one value per row.")
@@ -70,7 +70,7 @@ def is_list(kind):
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def is_string(kind):
+def is_text(kind):
     """Whether an Arrow type is text."""
     views = getattr(pa.types, "is_string_view", lambda kind: False)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or views(kind)

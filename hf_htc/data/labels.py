@@ -19,7 +19,9 @@ from datasets import ClassLabel
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
 
-from .arrow_columns import arrow_column, as_strings, encoded, is_list, is_string, plain_array
+from .arrow_columns import arrow_column, as_strings, encoded, is_list, is_text, plain_array
+from .arrow_columns import from_arrow as from_arrow
+from .arrow_columns import to_arrow as to_arrow
 from .cells import LabelForms, clean_cells, list_of_cell, path_of_levels
 from .columns import number_text
 from .problems import RowProblems
@@ -142,7 +144,7 @@ def _one_column(dataset, column, origin, log, forms, id_names):
         values, is_path = _joined_paths(values, forms.joint, origin, log), True
     elif pa.types.is_integer(values.type):
         values, is_path = _named_ids(values, feature, id_names, column, forms), False
-    elif not is_string(values.type):
+    elif not is_text(values.type):
         _refuse_type(array.type, column, origin)
         values, is_path = values.cast(pa.string()), False
     else:
@@ -156,7 +158,7 @@ def _from_cells(array, column, feature, origin, log, forms, id_names):
     numbers = pa.types.is_integer(array.type)
     if numbers:
         array = _named_ids(array, feature, id_names, column, forms)
-    elif not is_string(array.type):
+    elif not is_text(array.type):
         if pa.types.is_floating(array.type) or pa.types.is_boolean(array.type):
             array = pa.array([None if v is None or v != v else number_text(v) for v in array.to_pylist()], pa.string())
             numbers = True
@@ -271,7 +273,7 @@ def _named_ids(values, feature, id_names, column, forms):
     if names is None:
         raise HTCTypeError(
             f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names of the "
-            "numbers as `label_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
+            "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
         )
     valid = values.drop_null()
     wrong = valid.filter(pc.or_(pc.less(valid, 0), pc.greater_equal(valid, len(names))))
@@ -471,6 +473,6 @@ def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, a
 
 def _if_separated(name, resolver):
     if name.isdecimal():
-        return " Labels that are numbers need their names: `label_names`, a file with a name per line."
+        return " Labels that are numbers need their names: `class_names`, a file with a name per line."
     advice = resolver.advice(name)
     return advice if "label_separator=" in advice else ""

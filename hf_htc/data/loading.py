@@ -116,7 +116,7 @@ def load_htc_dataset(
     label_column="labels",
     label_separator=None,
     path_separator=None,
-    label_names=None,
+    class_names=None,
     labels="all",
     closure=None,
     delimiter=None,
@@ -162,12 +162,12 @@ def load_htc_dataset(
             `"a,b"` or `["a", "b"]`, are the levels of one path, first level first; columns of 0 and 1 are one label each;
             `"topic_*"` names all columns that fit. Several groups, `"a1,a2;b1,b2"` or `[["a1", "a2"], ["b1", "b2"]]`, give
             a path each. Integers are ids of a `ClassLabel` feature, of the [`LabelHierarchy`] or the taxonomy file given, or
-            numbers in `label_names`.
+            numbers in `class_names`.
         label_separator (`str`, *optional*): Splits strings into labels: `"sport;politics"`.
         path_separator (`str` or `bool`, *optional*): The labels are paths, `"sport/football"`. A path stands for its last node
             only; pass `closure="up"` for its ancestors too. A given taxonomy may name its nodes by path or by segment.
             Without a taxonomy paths are recognised, which a warning says; `"none"` or `False`: they are no paths.
-        label_names (`str` or `os.PathLike`, *optional*): A file with the names of labels that are numbers: a line each, from 0;
+        class_names (`str` or `os.PathLike`, *optional*): A file with the names of labels that are numbers: a line each, from 0;
             a JSON list or object; a table of number and name.
         delimiter, encoding, quoting, header (*optional*): Of text tables, where they are not recognised rightly: a character or
             `"tab"`, `"comma"`, ...; Python's name of an encoding; `"quotes"` or `"none"` (quotes are characters like others);
@@ -222,7 +222,7 @@ def load_htc_dataset(
         label_column=label_column,
         label_separator=label_separator,
         path_separator=path_separator,
-        label_names=label_names,
+        class_names=class_names,
         delimiter=delimiter,
         encoding=encoding,
         quoting=quoting,

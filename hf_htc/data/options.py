@@ -46,7 +46,7 @@ class ReadOptions:
     Attributes:
         text_column (`str` or `list[str]`), label_column (`str`, `list[str]` or `list[list[str]]`).
         label_separator, path_separator (`str`, *optional*): `path_separator` is `False` where labels are said to be no paths.
-        label_names (`str` or `os.PathLike`, *optional*).
+        class_names (`str` or `os.PathLike`, *optional*).
         delimiter, encoding, quoting (`str`, *optional*), header (`bool`, *optional*): `None` where they are recognised.
         missing_values (`list[str]`): Compared without case.
         level_gaps (`str`): `"refuse"` or `"close"`.
@@ -57,7 +57,7 @@ class ReadOptions:
     label_column: str | list = "labels"
     label_separator: str | None = None
     path_separator: str | bool | None = None
-    label_names: str | os.PathLike | None = None
+    class_names: str | os.PathLike | None = None
     delimiter: str | None = None
     encoding: str | None = None
     quoting: str | None = None

@@ -14,7 +14,7 @@ from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
 from hf_htc.models.node_identity import PATH_SEPARATORS
 
-from .arrow_columns import arrow_column, is_string, to_arrow
+from .arrow_columns import arrow_column, is_text, to_arrow
 from .cells import LabelForms, report_missing
 from .labels import infer_hierarchy, label_ids, load_taxonomy, name_sets, numbered_names, recognise_paths
 from .options import BAD_ROWS
@@ -149,7 +149,7 @@ def _looked_up(source, options, log, keep_unknown):
     """[`Prepared`] from raw splits: what labels are, the hierarchy, and the ids."""
     given = load_taxonomy(source.taxonomy, options.joint, log)
     is_object = isinstance(source.taxonomy, LabelHierarchy)
-    class_names = read_class_names(options.label_names) if options.label_names is not None else {}
+    class_names = read_class_names(options.class_names) if options.class_names is not None else {}
     known = {*given.names, *given.texts, *filter(None, given.ids or ())} if given is not None else ()
     numbered = bool(class_names) or (given is not None and not is_object)
     raw = source.splits
@@ -161,7 +161,7 @@ def _looked_up(source, options, log, keep_unknown):
     }
     report_missing(forms, log)
     if class_names:
-        _name_numbers(sets.values(), class_names, options.label_names)
+        _name_numbers(sets.values(), class_names, options.class_names)
     # Several columns, and lists of lists, are paths without a separator in the data.
     separator = options.joint or (forms.joint if any(s.is_path for s in sets.values()) else None)
     if given is None and separator is None:
@@ -193,7 +193,7 @@ def _name_numbers(sets, class_names, path):
                 part.names[code] = class_names[name]
             elif name.isdecimal():
                 raise HTCError(
-                    f"The labels hold the number {name}, which `label_names` ({str(path)!r}) does not name; it has {len(class_names)}."
+                    f"The labels hold the number {name}, which `class_names` ({str(path)!r}) does not name; it has {len(class_names)}."
                 )
 
 
@@ -203,7 +203,7 @@ def blank_texts(dataset, text_column, origin):
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_null(kind):
         column, kind = column.cast(pa.string()), pa.string()
-    if not is_string(kind):
+    if not is_text(kind):
         raise HTCTypeError(f"Column {text_column!r} of {origin.name} holds {kind}; texts are strings.")
     blank = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), True)
     return np.flatnonzero(blank.to_numpy())

@@ -301,7 +301,7 @@ def class_lines(path, numbers):
         return None
     raise HTCError(
         f"The labels are numbers from {values[0]} to {values[-1]}, and {Path(path).name} has {len(names)} lines: they may count from "
-        "0 or from 1. Give `label_names`, a table of number and name."
+        "0 or from 1. Give `class_names`, a table of number and name."
     )
 
 

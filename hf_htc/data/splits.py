@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 
-from .arrow_columns import arrow_column, from_arrow
+from .labels import arrow_column, from_arrow
 
 
 logger = logging.getLogger(__name__)
