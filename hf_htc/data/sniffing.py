@@ -90,6 +90,7 @@ class TableFacts:
         comment (`str`, *optional*): With what these comments begin.
         reasons (`list[str]`): Why the header was taken for one, or not.
         sampled (`list[list[str]]`): Rows of the sample, the header first.
+        all_quoted (`bool`): Whether the fields of the first row are in quotes, and so probably all.
     """
 
     delimiter: str
@@ -100,6 +101,7 @@ class TableFacts:
     comment: str | None = None
     reasons: list = field(default_factory=list)
     sampled: list = field(default_factory=list)
+    all_quoted: bool = False
 
     def describe(self):
         sign = DELIMITERS.get(self.delimiter, repr(self.delimiter))
@@ -203,8 +205,9 @@ def sniff_table(
         header, reasons = _has_header(rows, wanted)
     else:
         reasons = ["as asked"]
+    all_quoted = form.quoting == "quotes" and form.all_quoted
     columns = [cell.strip() for cell in rows[0]] if header else [str(i) for i in range(1, form.width + 1)]
-    return TableFacts(form.delimiter, form.quoting, header, columns, skip, comment, reasons, rows)
+    return TableFacts(form.delimiter, form.quoting, header, columns, skip, comment, reasons, rows, all_quoted)
 
 
 def _before_the_table(lines):
@@ -252,6 +255,7 @@ class _Form:
         widths = [len(row) for row in self.rows]
         self.width = max(set(widths), key=lambda w: (widths.count(w), w)) if widths else 1
         self.share = widths.count(self.width) / (len(widths) + self.broken) if widths else 0.0
+        self.all_quoted = bool(lines) and all(len(c) > 1 and c[0] == c[-1] == '"' for c in lines[0].rstrip().split(delimiter))
         self.quoted = any(quoted_field(line, delimiter) for line in lines[:MAX_ROWS])
         for first, last in spans:
             if last > first and swallows(lines[first - 1 : last], delimiter, self.width):
@@ -276,7 +280,8 @@ def _choose_quoting(forms, quoting):
         if quoting is not None:
             chosen.append(quotes if quoting == "quotes" else plain)
             continue
-        trouble = quotes.broken + quotes.swallowed > 0
+        # Who puts the names of columns in quotes puts every field in quotes.
+        trouble = quotes.broken + quotes.swallowed > 0 and not (quotes.all_quoted and not quotes.broken)
         fits = plain.share == 1.0 and plain.width >= max(2, quotes.width if quotes.share == 1.0 else 2)
         # With tabs, or where no field stands in quotes, a lone quote is a character.
         better = plain.share >= quotes.share and plain.width > 1 and (not quotes.quoted or quotes.delimiter == "\t")

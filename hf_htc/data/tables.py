@@ -146,7 +146,8 @@ def _problem_of(row, lines, last, file, table, options):
             f" has {len(row)} fields where the {'header' if table.header else 'first row'} has {len(table.columns)} "
             f"({table.columns}). Put fields that hold a {sign} or a line break in double quotes.",
         )
-    if len(lines) > 1 and options.quoting is None and swallows(lines, table.delimiter, len(table.columns)):
+    is_open = options.quoting is None and not table.all_quoted  # whether quotes may be characters
+    if len(lines) > 1 and is_open and swallows(lines, table.delimiter, len(table.columns)):
         return (
             "unreadable_row",
             f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a row by "
