@@ -44,7 +44,7 @@ def _object(pairs):
     return found
 
 
-def is_lines(sample, whole):
+def is_lines(sample, whole, suffix=""):
     """Whether a text that begins with an object is JSON lines: the first line is a whole object, or it is not the only one."""
     lines = [line for line in sample.splitlines() if line.strip()]
     if len(lines) == 1:
@@ -53,7 +53,7 @@ def is_lines(sample, whole):
             value = parse_json(lines[0])
         except UNREADABLE:
             return not whole
-        return isinstance(value, dict) and not _holds_rows(value)
+        return isinstance(value, dict) and (suffix in (".jsonl", ".ndjson") or not _holds_rows(value))
     for line in lines[:3]:
         try:
             if isinstance(parse_json(line), dict):
@@ -68,9 +68,7 @@ def _holds_rows(value):
     rows = next((value[key] for key in ROW_KEYS if isinstance(value.get(key), list)), None)
     if rows and isinstance(rows[0], (dict, list)):
         return True
-    lists = [part for part in value.values() if isinstance(part, list)]
-    texts = [part for part in value.values() if isinstance(part, str)]
-    return len(lists) == len(value) > 1 and len(set(map(len, lists))) == 1 and not texts
+    return len(value) > 1 and all(isinstance(part, list) for part in value.values())
 
 
 def read_jsonl(file, log, bar):

@@ -127,7 +127,7 @@ def recognise(path, encoding=None):
         file.facts.kind = "fasttext"
     elif not named and (begin[0] in "[{" or file.suffix in (".json", ".jsonl", ".ndjson")):
         file.facts.kind = "json" if begin[0] == "[" and not _is_list_per_line(begin, file.suffix) else "jsonl"
-        if begin[0] == "{" and not is_lines(begin, whole):
+        if begin[0] == "{" and not is_lines(begin, whole, file.suffix):
             file.facts.kind = "json"
     else:
         file.facts.kind = "table"
