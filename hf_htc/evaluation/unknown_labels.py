@@ -27,7 +27,8 @@ def count_missed(result, labels, hierarchy, num_labels):
     Counts an evaluation again with all labels of the documents, those too that the checkpoint does not know.
 
     Args:
-        result ([`EvaluationResult`]): Of the same documents; its scores and counts are replaced.
+        result ([`EvaluationResult`]): Of the same documents. Its scores are replaced; its counts by label stay those of the
+            labels that the checkpoint has.
         labels (`list[list[int]]`): All label ids of each document.
         hierarchy ([`LabelHierarchy`]): The checkpoint's, with the unknown labels behind its own.
         num_labels (`int`): `N`.
@@ -42,5 +43,5 @@ def count_missed(result, labels, hierarchy, num_labels):
         raise HTCError(f"There are {len(labels)} documents with labels and {len(result.records)} with predictions.")
     scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, closure=result.scores["closure"], names=hierarchy.names)
     scorer.add(hierarchy.encode([record["labels"] for record in result.records]), [list(row) for row in labels])
-    result.scorer, result.scores = scorer, scorer.compute()
+    result.scores = scorer.compute()
     return sum(i >= num_labels for row in labels for i in row)

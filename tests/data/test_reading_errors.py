@@ -30,12 +30,20 @@ def deep(depth=100_000):
 
 # name -> (file name, content, what the error says)
 ERRORS = {
-    "deep JSON in a line": ("a.jsonl", GOOD + '\n{"text": "x", "labels": ' + deep() + "}\n", r"a\.jsonl, line 2 .*nested too deeply"),
+    "deep JSON in a line": (
+        "a.jsonl",
+        GOOD + '\n{"text": "x", "labels": ' + deep() + "}\n",
+        r"a\.jsonl, line 2 .*nested too deeply",
+    ),
     "deep JSON": ("a.json", deep(), r"a\.json .*nested too deeply"),
     "a key twice": ("a.jsonl", GOOD + '\n{"text": "x", "text": "y", "labels": ["a"]}', r"line 2 .*'text' stands twice"),
     "half a character": ("a.jsonl", GOOD + '\n{"text": "x\\ud83d", "labels": ["a"]}', r"line 2 .*half of a character"),
     "NaN as a label": ("a.jsonl", GOOD + '\n{"text": "x", "labels": NaN}', r"line 2: column 'labels' holds nan"),
-    "infinity among labels": ("a.jsonl", GOOD + '\n{"text": "x", "labels": [Infinity]}', r"line 2: column 'labels' holds \[inf\]"),
+    "infinity among labels": (
+        "a.jsonl",
+        GOOD + '\n{"text": "x", "labels": [Infinity]}',
+        r"line 2: column 'labels' holds \[inf\]",
+    ),
     "a huge number": ("a.jsonl", GOOD + '\n{"text": "x", "labels": ' + "9" * 5000 + "}", r"a\.jsonl, line 2 cannot be read"),
     "an object as text": ("a.jsonl", GOOD + '\n{"text": {"a": 1}, "labels": ["sport"]}', r"line 2: the text is a dict"),
     "gzip that ends early": ("a.csv.gz", gzip.compress(CSV.encode() * 2000)[:-200], r"a\.csv\.gz.*damaged"),
@@ -50,14 +58,34 @@ ERRORS = {
     "pickle": ("a.pkl", b"\x80\x04\x95" + b"\0" * 20, r"is a Python pickle"),
     "HTML": ("a.csv", "<!DOCTYPE html><html><body>x</body></html>", r"is HTML, which is not read as data"),
     "null bytes": ("a.csv", "text,labels\nx\0\0\0y,sport\n", r"holds null bytes"),
-    "prose": ("a.txt", "It was, after all, late.\nShe said: no; he left.\nNobody, not one, came back to it, ever.\n", r"no table"),
+    "prose": (
+        "a.txt",
+        "It was, after all, late.\nShe said: no; he left.\nNobody, not one, came back to it, ever.\n",
+        r"no table",
+    ),
     "lines without columns": ("a.txt", "one text\nanother text\na third text\n", r"a\.txt has no column 'text'"),
     "an empty file": ("a.csv", "", r"a\.csv: is empty"),
-    "columns of different lengths": ("a.json", json.dumps({"text": ["a", "b"], "labels": [["x"]]}), r"different lengths.*'text': 2"),
-    "several lists": ("a.json", json.dumps({"train": [{"text": "a"}], "test": [{"text": "b"}]}), r"several lists of rows \('train', 'test'\)"),
-    "JSON without rows": ("a.json", json.dumps({"name": "x", "of": {"a": 1}}, indent=1), r"the keys \['name', 'of'\], in which no rows"),
+    "columns of different lengths": (
+        "a.json",
+        json.dumps({"text": ["a", "b"], "labels": [["x"]]}),
+        r"different lengths.*'text': 2",
+    ),
+    "several lists": (
+        "a.json",
+        json.dumps({"train": [{"text": "a"}], "test": [{"text": "b"}]}),
+        r"several lists of rows \('train', 'test'\)",
+    ),
+    "JSON without rows": (
+        "a.json",
+        json.dumps({"name": "x", "of": {"a": 1}}, indent=1),
+        r"the keys \['name', 'of'\], in which no rows",
+    ),
     "two delimiters": ("a.dat", "a,b;c\nd,e;f\ng,h;i\n", r"could be split by comma \(2 columns\) and semicolon"),
-    "a list that is none": ("a.csv", "text,labels\na,\"['x', 'y']\"\nb,\"['x', {}]\"\nc,['z']\n", r"line 3: the labels .* begin like a list"),
+    "a list that is none": (
+        "a.csv",
+        "text,labels\na,\"['x', 'y']\"\nb,\"['x', {}]\"\nc,['z']\n",
+        r"line 3: the labels .* begin like a list",
+    ),
     "annotations that differ": (
         "a.json",
         json.dumps(
@@ -113,7 +141,13 @@ SKIPPED = {
     "wrong labels": ("a.jsonl", f'{GOOD}\n{{"text": "y", "labels": {{"a": 1}}}}\n', "skip_bad_rows", 1, "line 2"),
     "empty label": ("a.jsonl", f'{GOOD}\n{{"text": "y", "labels": ["sport", " "]}}\n', "skip_bad_rows", 1, "line 2"),
     "empty text": ("a.csv", CSV + " ,sport\n", "skip_empty_texts", 6, "line 8"),
-    "not UTF-8": ("a.csv", CSV.encode() + "schön,sport\n".encode() + "schön,sport\n".encode("latin-1"), "skip_bad_rows", 7, "line 9"),
+    "not UTF-8": (
+        "a.csv",
+        CSV.encode() + "schön,sport\n".encode() + "schön,sport\n".encode("latin-1"),
+        "skip_bad_rows",
+        7,
+        "line 9",
+    ),
 }
 
 
