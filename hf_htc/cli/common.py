@@ -13,6 +13,10 @@ from hf_htc.hub.loading import naming as naming
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number, refusing
 
 
+# Options of [`DataArguments`] that name files; they are not remembered.
+DATA_FILES = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "taxonomy", "class_names")
+
+
 @dataclass
 class DataArguments:
     """Where texts, labels and taxonomy come from; the options of `load_htc_dataset`."""
@@ -28,48 +32,172 @@ class DataArguments:
     config_name: str | None = field(
         default=None, metadata={"help": "The variant of a built-in data set ('145' of 'wos'), or a configuration."}
     )
-    train_file: str | None = field(default=None, metadata={"help": "Own training file: .jsonl, .csv, .tsv or .parquet."})
+    train_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "Own training file of any kind, told by its content: CSV and other tables, JSON lines, JSON, fastText lines, "
+            "Parquet, Arrow, Excel, exports of Label Studio and doccano; also packed (.gz, .zip, .zst)."
+        },
+    )
     validation_file: str | None = field(default=None, metadata={"help": "Own validation file."})
     test_file: str | None = field(default=None, metadata={"help": "Own test file."})
-    taxonomy: str | None = field(default=None, metadata={"help": "Taxonomy file: lines `parent<TAB>child`, or .json."})
-    text_column: str = field(default="text", metadata={"help": "Column of the texts."})
+    taxonomy: str | None = field(
+        default=None, metadata={"help": "Taxonomy file of any form: edges, paths, levels, JSON, SKOS, ..."}
+    )
+    text_column: str = field(
+        default="text", metadata={"help": "Column of the texts, or several, comma-separated, which are joined."}
+    )
     label_column: str = field(
-        default="labels", metadata={"help": "Column of the labels, or several, comma-separated, one a level."}
+        default="labels",
+        metadata={
+            "help": "Column of the labels, or several, comma-separated: the levels of a path, or columns of 0 and 1. Given several "
+            "times, each is a path of its own: --label_column a1,a2 --label_column b1,b2."
+        },
     )
     label_separator: str | None = field(default=None, metadata={"help": "Splits a string into labels, e.g. ';'."})
-    path_separator: str | None = field(default=None, metadata={"help": "The labels are paths, e.g. '/' for 'sport/football'."})
+    path_separator: str | None = field(
+        default=None,
+        metadata={
+            "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no paths."
+        },
+    )
+    class_names: str | None = field(
+        default=None,
+        metadata={"help": "File with the names of labels that are numbers: one per line, from 0; or JSON, or a table."},
+    )
     labels: str = field(default="all", metadata={"help": "'all' nodes of the taxonomy are labels, or those 'used' in the data."})
     closure: str | None = field(default=None, metadata={"help": "'up' adds the ancestors of every label."})
+    delimiter: str | None = field(
+        default=None,
+        metadata={"help": "What parts the columns of a text table: a character, or 'tab', 'semicolon', ...; recognised."},
+    )
+    encoding: str | None = field(default=None, metadata={"help": "Encoding of text files, e.g. 'cp1252'; recognised."})
+    quoting: str | None = field(
+        default=None,
+        metadata={"help": "'quotes': fields in double quotes may hold delimiters; 'none': quotes are characters; recognised."},
+    )
+    header: str | None = field(
+        default=None,
+        metadata={
+            "help": "'yes' or 'no': whether the first line names the columns, which are else called 1, 2, ...; recognised."
+        },
+    )
+    missing_values: str | None = field(
+        default=None,
+        metadata={"help": "What stands for a missing level, comma-separated; by default nan, N/A, unknown, - and the like."},
+    )
+    level_gaps: str = field(
+        default="refuse", metadata={"help": "'close' takes the filled levels as the path where one between them is empty."}
+    )
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave out rows that cannot be read or have malformed labels; they are counted."}
+    )
+    skip_empty_texts: bool = field(default=False, metadata={"help": "Leave out rows without a text; they are counted."})
+    allow_unlabelled: bool = field(
+        default=False, metadata={"help": "Keep rows without labels; test files need no column of labels then."}
+    )
     validation_fraction: float = field(
         default=0.1, metadata={"range": "[0, 1)", "help": "Share of the training data for validation where there is none."}
     )
 
-    def load(self, seed=42, taxonomy=None):
-        """The [`HTCDataset`] of these options."""
+    def options(self):
+        """The keywords of `load_htc_dataset`, and of `check_files`."""
+        options = {f.name: getattr(self, f.name) for f in fields(DataArguments)}
+        options["name_or_path"] = options.pop("dataset")
+        return options
+
+    def load(self, seed=42, taxonomy=None, unknown_labels="refuse"):
+        """The [`HTCDataset`] of these options; `taxonomy`, a [`LabelHierarchy`], takes the place of theirs."""
         from hf_htc.data import load_htc_dataset
 
-        options = {f.name: getattr(self, f.name) for f in fields(DataArguments)}
-        options["label_column"] = self.label_columns()
+        options = self.options()
         if taxonomy is not None:
             options["taxonomy"], options["labels"] = taxonomy, "all"
-        return load_htc_dataset(options.pop("dataset"), seed=seed, **options)
-
-    def label_columns(self):
-        """The column of the labels, or the list of several; a list comes from a YAML file."""
-        columns = self.label_column if isinstance(self.label_column, list) else self.label_column.split(",")
-        return columns if len(columns) > 1 else columns[0]
+        return load_htc_dataset(seed=seed, unknown_labels=unknown_labels, **options)
 
     def settings(self):
         """How the data was read, where that differs from the defaults; no files."""
-        files = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "taxonomy")
-        own = [f for f in fields(DataArguments) if f.name not in files]
+        own = [f for f in fields(DataArguments) if f.name not in DATA_FILES]
         return {f.name: getattr(self, f.name) for f in own if getattr(self, f.name) != f.default}
+
+    def remember(self, checkpoint):
+        """
+        Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is read
+        in the same way.
+
+        Args:
+            checkpoint (`str`): A checkpoint folder or Hub id.
+
+        Returns:
+            `dict`: what was set.
+        """
+        settings = run_settings(checkpoint)
+        # These say which documents and labels a run had, not how a file is read.
+        others = (
+            *DATA_FILES,
+            "config_name",
+            "labels",
+            "validation_fraction",
+            "skip_bad_rows",
+            "skip_empty_texts",
+            "allow_unlabelled",
+        )
+        remembered = {}
+        for f in fields(DataArguments):
+            if f.name in settings and f.name not in others and getattr(self, f.name) == f.default:
+                remembered[f.name] = settings[f.name]
+                setattr(self, f.name, settings[f.name])
+        return remembered
 
     def name(self):
         """What a card calls the data: a public name, never a local path."""
         if self.dataset is None:
             return "own files"
         return Path(self.dataset).name if os.path.exists(self.dataset) else self.dataset
+
+
+def run_settings(checkpoint):
+    """The `settings` of the run that made a checkpoint; empty where there is no `run.json`."""
+    import json
+
+    path = Path(checkpoint) / "run.json"
+    if not path.is_file():
+        if os.path.isdir(checkpoint):
+            return {}
+        path = _hub_run(checkpoint)
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8")) if path is not None else {}
+    except (OSError, ValueError) as error:
+        raise HTCError(f"The run.json of {str(checkpoint)!r} is no JSON: {error}.") from error
+    settings = content.get("settings") if isinstance(content, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _hub_run(checkpoint):
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    try:
+        return hf_hub_download(str(checkpoint), "run.json")
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+        return None
+
+
+def join_repeated(arguments, option):
+    """Arguments in which an option that is given several times stands once, its values joined by `;`."""
+    values, others, place = [], [], None
+    arguments = iter(arguments)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name != option:
+            others.append(argument)
+            continue
+        place = len(others) if place is None else place
+        value = value if equals else next(arguments, None)
+        if value is None:
+            return [*others, option]  # the parser says what is missing
+        values.append(value)
+    return others if place is None else [*others[:place], f"{option}={';'.join(values)}", *others[place:]]
 
 
 def option_parser(dataclasses, **options):
@@ -85,7 +213,13 @@ def option_parser(dataclasses, **options):
 
     class Parser(HfArgumentParser):
         def error(self, message):  # in one line, without a hundred options of the Trainer before it
-            self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` shows the options.\n")
+            dashes = " (a value that begins with - is given as --option=value)" if "expected one argument" in message else ""
+            self.exit(2, f"{self.prog}: {message}{dashes}. `{self.prog} --help` shows the options.\n")
+
+        def _get_values(self, action, arg_strings):
+            if arg_strings == ["--"] and action.nargs is None:  # argparse would drop it: `--path_separator=--`
+                return self._get_value(action, "--")
+            return super()._get_values(action, arg_strings)
 
         @staticmethod
         def _parse_dataclass_field(parser, field):
@@ -110,7 +244,7 @@ def parse(dataclasses, arguments, program, description):
         wrong type.
     """
     parser = option_parser(dataclasses, prog=program, description=description)
-    arguments = _yaml_defaults(parser, arguments)
+    arguments = _yaml_defaults(parser, join_repeated(arguments, "--label_column"))
     try:
         *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     except HTCError:

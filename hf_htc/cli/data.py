@@ -105,16 +105,4 @@ def check(data):
     """The [`DatasetReport`] of the data options, without stopping at the first error."""
     from hf_htc.data import check_files
 
-    return check_files(
-        data.dataset,
-        train_file=data.train_file,
-        validation_file=data.validation_file,
-        test_file=data.test_file,
-        taxonomy=data.taxonomy,
-        text_column=data.text_column,
-        label_column=data.label_columns(),
-        label_separator=data.label_separator,
-        path_separator=data.path_separator,
-        config_name=data.config_name,
-        data_dir=data.data_dir,
-    )
+    return check_files(**data.options())

@@ -29,6 +29,10 @@ class EvaluateArguments:
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
     batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents a step."})
+    unknown_labels: str = field(
+        default="refuse",
+        metadata={"help": "'missed': labels of documents that the checkpoint does not know count as missed, and are counted."},
+    )
     embeddings: bool = field(
         default=False,
         metadata={"help": "Adds a map of the texts (and of HiMatch's labels) by t-SNE to the page; needs scikit-learn."},
@@ -51,14 +55,22 @@ def run(arguments):
     from hf_htc.evaluation.figures import drawn_or_left_out
     from hf_htc.evaluation.fingerprint import write_run_file
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
+    from hf_htc.evaluation.unknown_labels import count_missed, known_only
 
     if options.embeddings and options.output_dir is None:
         raise HTCError("`--embeddings` adds to the report; give `--output_dir` for it.")
     model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
     own = model.config.get_hierarchy()
-    dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None)
-    check_same_labels(own, hierarchy)
-    rows = as_split(dataset, options.split)
+    remembered = data.remember(options.checkpoint)
+    if remembered:
+        print("Read as in training: " + ", ".join(f"--{name} {value}" for name, value in remembered.items()))
+    dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None, unknown_labels=options.unknown_labels)
+    rows = every_label = as_split(dataset, options.split)
+    more_labels = options.unknown_labels == "missed" and hierarchy.num_labels > own.num_labels
+    if more_labels and hierarchy.label_names[: own.num_labels] == own.label_names:
+        rows = known_only(rows, own.num_labels)
+    else:
+        check_same_labels(own, hierarchy)
     if options.embeddings:
         check_embeddings(len(rows))
     made_from = None if options.output_dir is None else _check_output(model, tokenizer, name, rows, own, options)
@@ -73,6 +85,9 @@ def run(arguments):
         decoder=options.decoder,
         details=options.output_dir is not None,
     )
+    if rows is not every_label:
+        count = count_missed(result, every_label["labels"], hierarchy, own.num_labels)
+        print(f"{count:,} labels of documents are unknown to the checkpoint and count as missed.")
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")
     if options.output_dir is not None:

@@ -19,6 +19,8 @@ _EXPORTS = {
     "check_dataset": "checks",
     "check_files": "checks",
     "unit_statistics": "unit_counts",
+    "read_documents": "documents",
+    "write_predictions": "documents",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -100,8 +100,8 @@ class _Budget:
 class _Counted(io.RawIOBase):
     """A stream whose bytes count against the budget, whatever headers say; damage in it is told with its name."""
 
-    def __init__(self, stream, name, budget):
-        self._stream, self._name, self._budget = stream, name, budget
+    def __init__(self, stream, name, budget, errors=BROKEN):
+        self._stream, self._name, self._budget, self._errors = stream, name, budget, errors
 
     def readable(self):
         return True
@@ -109,12 +109,28 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer):
         try:
             data = self._stream.read(len(buffer))
-        except BROKEN as error:
+        except self._errors as error:
             raise ArchiveError(f"{self._name!r} is damaged: {error or type(error).__name__}. Get the file again.") from error
         buffer[: len(data)] = data
         if self._budget is not None:
             self._budget.add_bytes(self._name, len(data))
         return len(data)
+
+
+def counted(stream, path, errors=BROKEN, limits=None):
+    """
+    The unpacked bytes of a packed file, which may not be more than [`ArchiveLimits`] allow.
+
+    Args:
+        stream: What unpacks.
+        path (`Path`): The packed file.
+        errors (`tuple[type]`, *optional*): What the stream raises when the file is damaged.
+        limits ([`ArchiveLimits`], *optional*)
+
+    Returns:
+        `io.RawIOBase`: raises [`ArchiveError`] for damage and for a bomb.
+    """
+    return _Counted(stream, path.name, _Budget(path, limits or ArchiveLimits()), errors)
 
 
 def _suffix(name, suffixes):
@@ -144,7 +160,7 @@ def safe_member_name(name, archive):
     return "/".join(parts)
 
 
-def _is_litter(name):
+def is_litter(name):
     """Files that macOS puts beside others."""
     parts = name.split("/")
     return "__MACOSX" in parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
@@ -172,7 +188,7 @@ def list_files(root):
         seen.add(place)
         folders.sort()
         found.extend(Path(folder) / name for name in names)
-    return sorted(path for path in found if path.is_file() and not _is_litter(path.relative_to(root).as_posix()))
+    return sorted(path for path in found if path.is_file() and not is_litter(path.relative_to(root).as_posix()))
 
 
 def iter_files(paths, wanted=None, root=None, limits=None):
@@ -237,7 +253,7 @@ def _open_zip(stream, name, wanted, budget, depth):
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise ArchiveError(f"{name!r} holds {inner!r}, which is a link or no file. Unpack it and give the folder.")
-            if info.is_dir() or _is_litter(inner):
+            if info.is_dir() or is_litter(inner):
                 continue
             budget.add_member(f"{name}/{inner}", info.file_size)
             if info.flag_bits & 1:
@@ -256,7 +272,7 @@ def _tar_members(stream, name, wanted, budget, depth):
             if info.isdir() and info.name in ("", "."):
                 continue
             inner = safe_member_name(info.name, name)
-            if info.isdir() or _is_litter(inner):
+            if info.isdir() or is_litter(inner):
                 continue
             if not info.isreg() or info.issparse():
                 raise ArchiveError(f"{name!r} holds {inner!r}, which is a link or no plain file. Unpack it and give the folder.")

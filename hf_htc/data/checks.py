@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from itertools import combinations
 
 import numpy as np
@@ -13,8 +14,20 @@ from datasets import Dataset, DatasetDict
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 
-from .labels import arrow_column, from_arrow, label_ids, name_sets
-from .loading import check_options, read_labelled, report_empty_texts, report_unlabelled
+from .arrow_columns import arrow_column, from_arrow
+from .labels import label_ids, name_sets
+from .options import ReadOptions
+from .plausibility import look_over
+from .preparing import (
+    Prepared,
+    PreparedSplit,
+    blank_texts,
+    check_choices,
+    prepare,
+    report_empty_texts,
+    report_unlabelled,
+    skipped_kinds,
+)
 from .problems import Origin, ProblemLog
 from .report import DatasetReport
 
@@ -49,8 +62,11 @@ def check_dataset(dataset, hierarchy):
         missing = [column for column in ("text", "labels") if column not in rows.column_names]
         if missing:
             raise HTCError(f"The split {name!r} has no column {missing[0]!r}; its columns are {rows.column_names}.")
-        splits[name] = (rows, Origin(name), _looked_up(rows, name, hierarchy, log))
-    return _report(splits, hierarchy, "text", log)
+        origin = Origin(name)
+        splits[name] = PreparedSplit(rows, origin, "text", ["labels"], _looked_up(rows, name, hierarchy, log))
+        report_empty_texts(blank_texts(rows, "text", origin), origin, log)
+        report_unlabelled(splits[name].csr[0], origin, log)
+    return _report(Prepared(splits, hierarchy, False, True, None), log)
 
 
 def check_files(
@@ -60,49 +76,51 @@ def check_files(
     validation_file=None,
     test_file=None,
     taxonomy=None,
-    text_column="text",
-    label_column="labels",
-    label_separator=None,
-    path_separator=None,
+    labels="all",
+    closure=None,
+    unknown_labels="refuse",
+    validation_fraction=0.0,
     config_name=None,
     data_dir=None,
     cache_dir=None,
     revision=None,
     token=None,
+    **options,
 ):
     """
     Checks raw data, without stopping at the first error as [`load_htc_dataset`] does.
 
     Args:
-        The sources, columns and separators of [`load_htc_dataset`].
+        The arguments of [`load_htc_dataset`], all with the same meaning; no validation split is made, whatever
+        `validation_fraction`: the splits are checked as they are.
 
     Returns:
         [`DatasetReport`]: as [`check_dataset`], and in addition unreadable lines, ragged rows, wrong types and an
         unusable taxonomy, with file and line. Such rows are left out of the statistics, unknown labels of the label
-        counts.
+        counts. Where a later step fails after problems were found, the report holds the problems and the failure.
 
     Raises:
         What cannot be read at all: `FileNotFoundError` for a missing file, `ValueError` for a missing column,
         contradictory options, or a file without a readable row.
     """
     files = {"train": train_file, "validation": validation_file, "test": test_file}
-    files = {split: path for split, path in files.items() if path is not None}
     repository = {"config_name": config_name, "data_dir": data_dir, "revision": revision, "token": token}
-    label_columns = check_options(name_or_path, files, repository, text_column, label_column, label_separator, path_separator)
-    log = ProblemLog(strict=False)
-    splits, hierarchy, _ = read_labelled(
-        name_or_path,
-        files,
-        taxonomy,
-        text_column,
-        label_columns,
-        label_separator,
-        path_separator,
-        log,
-        cache_dir,
-        repository,
-    )
-    return _report(splits, hierarchy, text_column, log)
+    unknown = sorted(set(options) - {f.name for f in fields(ReadOptions)})
+    if unknown:
+        raise TypeError(f"check_files() got an unexpected keyword argument {unknown[0]!r}")
+    options = ReadOptions(**options)
+    check_choices(labels, closure, unknown_labels, validation_fraction)
+    log = ProblemLog(strict=False, skipped=skipped_kinds(options))
+    try:
+        prepared = prepare(
+            name_or_path, files, taxonomy, options, log, labels, closure, cache_dir, repository, unknown_labels == "missed"
+        )
+        return _report(prepared, log)
+    except HTCError as error:
+        if not log.problems:
+            raise
+        log.add("stopped", "error", f"The check ends here: {error}")
+        return DatasetReport({}, {}, {}, {}, None, log.problems)
 
 
 def _looked_up(rows, split, hierarchy, log):
@@ -128,17 +146,14 @@ def _looked_up(rows, split, hierarchy, log):
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices[~wrong]
 
 
-def _report(splits, hierarchy, text_column, log):
-    measured = {}
-    for name, (rows, origin, csr) in splits.items():
-        report_empty_texts(rows, text_column, origin, log)
-        report_unlabelled(csr[0], origin, log)
-        measured[name] = _measure(arrow_column(rows, text_column))
+def _report(prepared, log):
+    splits, hierarchy = prepared.splits, prepared.hierarchy
+    measured = {name: _measure(arrow_column(part.rows, part.text_column)) for name, part in splits.items()}
     duplicates, inside = _duplicates(splits, measured, log)
-    labels = _label_coverage(splits, hierarchy, log)
+    labels = look_over(prepared, log)
     statistics = {
-        name: {**_split_statistics(csr, hierarchy, *measured[name][:2]), "duplicates": inside[name]}
-        for name, (_, _, csr) in splits.items()
+        name: {**_split_statistics(part.csr, hierarchy, *measured[name][:2]), "duplicates": inside[name]}
+        for name, part in splits.items()
     }
     reference = ["train"] if "train" in splits else list(splits)
     open_documents = {name: row["open_documents"] for name, row in statistics.items() if row["open_documents"]}
@@ -170,7 +185,11 @@ def _measure(column):
                 parts = (text or "").split()
                 words.append(len(parts))
                 characters.append(len(text or ""))
-                digest = hashlib.blake2b(" ".join(parts).lower().encode(), digest_size=7).digest() if parts else b""
+                digest = (
+                    hashlib.blake2b(" ".join(parts).lower().encode("utf-8", "surrogatepass"), digest_size=7).digest()
+                    if parts
+                    else b""
+                )
                 hashes.append(int.from_bytes(digest, "big"))
     return tuple(np.asarray(values, dtype=np.int64) for values in (words, characters, hashes))
 
@@ -207,43 +226,6 @@ def _split_statistics(csr, hierarchy, words, characters):
     }
 
 
-def _label_coverage(splits, hierarchy, log):
-    """Which labels have training documents; without a training split there is nothing to say."""
-    coverage = {"without_training": [], "unseen_in_training": {}, "most_frequent": [], "least_frequent": []}
-    if "train" not in splits:
-        return coverage
-    names = hierarchy.label_names
-    train = np.bincount(splits["train"][2][1], minlength=hierarchy.num_labels)
-    absent = np.flatnonzero(train == 0)
-    coverage["without_training"] = [names[i] for i in absent]
-    order = np.argsort(-train, kind="stable")
-    coverage["most_frequent"] = [(names[i], int(train[i])) for i in order[:10] if train[i]]
-    coverage["least_frequent"] = [(names[i], int(train[i])) for i in order[::-1] if train[i]][:10]
-    if len(absent):
-        log.add(
-            "label_without_training_data",
-            "warning",
-            f"{len(absent)} of {len(names)} labels have no training document, "
-            f"e.g. {names[absent[0]]!r}; no method can learn them. "
-            'Pass `labels="used"` to leave out labels that no split has.',
-            len(absent),
-            coverage["without_training"],
-        )
-    for split, (_, _, (_, indices)) in splits.items():
-        unseen = np.flatnonzero((np.bincount(indices, minlength=len(names)) > 0) & (train == 0)) if split != "train" else []
-        if len(unseen):
-            coverage["unseen_in_training"][split] = [names[i] for i in unseen]
-            log.add(
-                "label_unseen_in_training",
-                "warning",
-                f"{len(unseen)} labels of the split {split!r} never occur in training, "
-                f"e.g. {names[unseen[0]]!r}; they count as missed in every score.",
-                len(unseen),
-                coverage["unseen_in_training"][split],
-            )
-    return coverage
-
-
 def _duplicates(splits, measured, log):
     """Equal texts within and across splits; returns the report's `duplicates` and superfluous rows by split."""
     names = list(splits)
@@ -259,7 +241,7 @@ def _duplicates(splits, measured, log):
     places = {"within": [], "across": [], "conflicting": []}
     for start, size in zip(starts, sizes[sizes > 1]):
         members = [(names[split_of[i]], int(row_of[i])) for i in order[start : start + size]]
-        where = " = ".join(splits[name][1].at(row) for name, row in members[:4])
+        where = " = ".join(splits[name].origin.at(row) for name, row in members[:4])
         held = [name for name in names if any(name == other for other, _ in members)]
         for name in held:
             within[name] += sum(name == other for other, _ in members) - 1
@@ -267,7 +249,8 @@ def _duplicates(splits, measured, log):
             across["/".join(pair)] = across.get("/".join(pair), 0) + 1
         places["within"] += [where] if len(members) > len(held) else []
         places["across"] += [where] if len(held) > 1 else []
-        if len({tuple(_labels_of(splits[name][2], row)) for name, row in members}) > 1:
+        # A text that stands without labels in one place contradicts nothing.
+        if len({tuple(_labels_of(splits[name].csr, row)) for name, row in members} - {()}) > 1:
             conflicting.append(where)
     places["conflicting"] = conflicting
     _log_duplicates(within, across, conflicting, places, log)

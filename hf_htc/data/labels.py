@@ -1,13 +1,15 @@
 """Label columns of any form to label ids, column-wise.
 
+Whatever is done to a label is done once per different cell of a column, not per row.
+
 Legend: `S` rows of a split, `K` labels of all rows together, `U` different names among them.
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +18,20 @@ from datasets import ClassLabel
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
-from hf_htc.models.label_sets import csr_of_values, ids_of_names
+
+from .arrow_columns import arrow_column, as_strings, encoded, is_list, is_text, plain_array
+from .arrow_columns import from_arrow as from_arrow
+from .arrow_columns import to_arrow as to_arrow
+from .cells import LabelForms, clean_cells, list_of_cell, path_of_levels
+from .columns import number_text
+from .problems import RowProblems
+from .resolving import LabelResolver, class_lines, clean_name, guess_path_separator
 
 
 logger = logging.getLogger(__name__)
+
+# How many unknown labels are told one by one.
+MAX_NAMES = 20
 
 
 @dataclass
@@ -30,106 +42,244 @@ class NameSets:
     Attributes:
         indptr (`np.ndarray` of shape `(S + 1,)`, int64), codes (`np.ndarray` of shape `(K,)`, int64): Row `s` holds the
             names `names[codes[indptr[s]:indptr[s + 1]]]`.
-        names (`list[str]` of length `U`): Different names; joined paths when labels are paths.
+        names (`list[str]` of length `U`): Names; joined paths when labels are paths. One name may stand for several codes.
         is_path (`bool`): Whether the data itself shows that labels are paths (lists of lists, a column a level).
+        numbers (`bool`): Whether the column holds numbers.
+        bad (`set[int]`): Rows with labels that cannot be used.
     """
 
     indptr: np.ndarray
     codes: np.ndarray
     names: list
     is_path: bool = False
+    numbers: bool = False
+    bad: set = field(default_factory=set)
 
     def rows_with(self, code):
         """Rows that hold a name, ascending."""
         return np.searchsorted(self.indptr, np.flatnonzero(self.codes == code), side="right") - 1
 
+    def used(self):
+        """The different names that rows hold."""
+        return {self.names[code] for code in np.unique(self.codes)}
 
-def name_sets(dataset, label_columns, origin, log, label_separator=None, path_separator=None, id_names=None):
+    def drop(self, wrong):
+        """Takes entries out, `wrong` of shape `(K,)`."""
+        rows = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))[~wrong]
+        self.codes = self.codes[~wrong]
+        self.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(self.indptr) - 1))]).astype(np.int64)
+
+    def take(self, rows):
+        """The sets of a selection of rows."""
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths) + np.repeat(self.indptr[:-1][rows], lengths)
+        return NameSets(indptr, self.codes[places], self.names, self.is_path, self.numbers)
+
+
+def name_sets(dataset, label_columns, origin, log, options=None, forms=None, id_names=None):
     """
-    Reads the label column or columns of a split.
+    Reads the label columns of a split.
 
     Args:
         dataset (`datasets.Dataset`): A raw split.
-        label_columns (`list[str]`): One column of labels, or one column a level.
-        label_separator, path_separator (`str`, *optional*): As in [`load_htc_dataset`].
+        label_columns (`list[str]` or `list[list[str]]`): Groups of columns, see [`ReadOptions`]; a list of names is one group.
+        options ([`ReadOptions`], *optional*).
+        forms ([`LabelForms`], *optional*): What was recognised in the columns of all splits.
         id_names (`list[str]`, *optional*): Names of integer labels.
 
     Returns:
         [`NameSets`]
     """
-    if len(label_columns) > 1:
-        return _from_level_columns(dataset, label_columns, origin, log, path_separator or "/")
-    column = label_columns[0]
-    feature = dataset.features[column]
-    array = arrow_column(dataset, column).combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    lengths, values = _flatten(array, column, label_separator)
-    while hasattr(feature, "feature"):
-        feature = feature.feature
-    is_path = _is_list(values.type)
-    if is_path:
-        values = _joined_paths(values, path_separator or "/", origin, log)
-    elif pa.types.is_integer(values.type):
-        values = _named_ids(values, feature, id_names, column)
-    elif not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        if not pa.types.is_null(values.type):
-            raise HTCTypeError(
-                f"Column {column!r} of {origin.name} holds {array.type}; labels are names "
-                "(strings), lists of names, or separated strings with `label_separator`."
-            )
-        values = values.cast(pa.string())
-    encoded = values.dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    sets = NameSets(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, names, is_path)
+    groups = [label_columns] if label_columns and isinstance(label_columns[0], str) else label_columns
+    if forms is None:
+        forms = LabelForms.of([(dataset, groups)], options)
+    parts = []
+    for group in groups:
+        if len(group) == 1:
+            parts.append(_one_column(dataset, group[0], origin, log, forms, id_names))
+        elif forms.is_one_hot(group):
+            parts.append(_from_one_hot(dataset, group))
+        else:
+            parts.append(_from_levels(dataset, group, origin, log, forms))
+    sets = parts[0] if len(parts) == 1 else _side_by_side(parts, len(dataset))
     _refuse_empty_names(sets, origin, log)
-    if path_separator or is_path:
-        _normalize_paths(sets, path_separator or "/", origin, log)
+    separator = forms.joint if sets.is_path else forms.path_separator
+    if separator:
+        _normalize_paths(sets, separator, origin, log)
     return sets
 
 
-def _is_list(kind):
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+def _side_by_side(parts, num_rows):
+    """Label sets of several groups of columns as one."""
+    if not parts:
+        return NameSets(np.zeros(num_rows + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), [])
+    rows, codes, names = [], [], []
+    for part in parts:
+        rows.append(np.repeat(np.arange(num_rows), np.diff(part.indptr)))
+        codes.append(part.codes + len(names))
+        names += part.names
+    rows, codes = np.concatenate(rows), np.concatenate(codes)
+    order = np.argsort(rows, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_rows))]).astype(np.int64)
+    bad = set().union(*(part.bad for part in parts))
+    return NameSets(indptr, codes[order], names, any(p.is_path for p in parts), all(p.numbers for p in parts), bad)
 
 
-def _flatten(array, column, label_separator):
-    """Number of labels a row, `(S,)` int64, and all labels one behind the other."""
-    if _is_list(array.type):
-        if label_separator is not None:
-            raise HTCError(
-                f"`label_separator={label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
-            )
-        return pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64), array.flatten()
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        if label_separator is not None:
-            parts = pc.split_pattern(array.fill_null(""), label_separator)
-            lengths = pc.list_value_length(parts).to_numpy(zero_copy_only=False).astype(np.int64)
-            array = parts.flatten()
+def _one_column(dataset, column, origin, log, forms, id_names):
+    feature = dataset.features[column]
+    array = plain_array(arrow_column(dataset, column))
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    if not is_list(array.type):
+        return _from_cells(array, column, feature, origin, log, forms, id_names)
+    if forms.options.label_separator is not None:
+        raise HTCError(
+            f"`label_separator={forms.options.label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
+        )
+    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    values = array.flatten()
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if is_list(values.type):
+        values, is_path = _joined_paths(values, forms.joint, origin, log), True
+    elif pa.types.is_integer(values.type):
+        values, is_path = _named_ids(values, feature, id_names, column, forms), False
+    elif not is_text(values.type):
+        _refuse_type(array.type, column, origin)
+        values, is_path = values.cast(pa.string()), False
+    else:
+        is_path = False
+    codes, names = encoded(values)
+    return NameSets(indptr, codes, [clean_name(name) for name in names], is_path)
+
+
+def _from_cells(array, column, feature, origin, log, forms, id_names):
+    """Labels of a column whose cells are names, lists written as text, or numbers."""
+    numbers = pa.types.is_integer(array.type)
+    if numbers:
+        array = _named_ids(array, feature, id_names, column, forms)
+    elif not is_text(array.type):
+        if pa.types.is_floating(array.type) or pa.types.is_boolean(array.type):
+            array = pa.array([None if v is None or v != v else number_text(v) for v in array.to_pylist()], pa.string())
+            numbers = True
         else:
-            lengths = np.ones(len(array), dtype=np.int64)
-        array = pc.utf8_trim_whitespace(array)
-        # A trailing separator and an empty cell stand for no label, not for a label without a name.
-        filled = pc.fill_null(pc.not_equal(array, ""), False)
-        keep = filled.to_numpy(zero_copy_only=False)
-        rows = np.repeat(np.arange(len(lengths)), lengths)
-        return np.bincount(rows[keep], minlength=len(lengths)).astype(np.int64), array.filter(filled)
-    keep = array.is_valid()
-    return keep.to_numpy(zero_copy_only=False).astype(np.int64), array.filter(keep)
+            _refuse_type(array.type, column, origin)
+            array = array.cast(pa.string())
+    codes, names = encoded(array)
+    cells, problems = clean_cells(names, forms, column), {}
+    labels, table = [], {}
+    for number, cell in enumerate(cells):
+        found = [] if not cell else [cell]
+        if cell and forms.holds_lists(column):
+            found = list_of_cell(cell)
+            if found is None:
+                problems[number] = f": the labels {cell[:60]!r} begin like a list but are none, as in other rows."
+                found = []
+        elif cell and forms.options.label_separator is not None:
+            found = [clean_name(part) for part in cell.split(forms.options.label_separator)]
+        is_path = bool(found) and isinstance(found[0], list)
+        if is_path:
+            found = [forms.joint.join(map(str, path)) for path in found]
+        found = [forms.code(column, name) for name in found if name]
+        labels.append([table.setdefault(name, len(table)) for name in found])
+    _report_cells(problems, codes, origin, log, "wrong_type", HTCTypeError)
+    bad = _rows_of(codes, problems)
+    counts = np.asarray([len(row) for row in labels] + [0], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
+    flat = np.asarray([code for row in labels for code in row] or [0], dtype=np.int64)
+    lengths = counts[codes]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths) + np.repeat(starts[codes], lengths)
+    return NameSets(indptr, flat[places], list(table), forms.holds_paths(column), numbers, bad)
 
 
-def _named_ids(values, feature, id_names, column):
+def _from_one_hot(dataset, group):
+    """One column per label: 1 where a row has it. Empty cells count as 0."""
+    rows, codes = [], []
+    for code, column in enumerate(group):
+        cell_codes, names = encoded(as_strings(dataset, column))
+        held = np.asarray([name.strip().lower() in ("1", "1.0", "true") for name in names] + [False])
+        found = np.flatnonzero(held[cell_codes])
+        rows.append(found)
+        codes.append(np.full(len(found), code))
+    rows, codes = np.concatenate(rows), np.concatenate(codes)
+    order = np.argsort(rows, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(dataset)))]).astype(np.int64)
+    return NameSets(indptr, codes[order].astype(np.int64), [clean_name(column) for column in group])
+
+
+def _from_levels(dataset, group, origin, log, forms):
+    """One column a level: the filled cells of a row, first column first, are one path."""
+    columns, levels, keys = [], [], np.zeros(len(dataset), dtype=np.int64)
+    for column in group:
+        codes, names = encoded(as_strings(dataset, column))
+        cells = [forms.code(column, cell) for cell in clean_cells(names, forms, column, level=True)]
+        bad = next((cell for cell in cells if cell and forms.joint in cell), None)
+        if bad is not None:
+            raise HTCError(
+                f"{origin.name}: {bad!r} in column {column!r} holds the path separator {forms.joint!r}; choose another "
+                "`path_separator`."
+            )
+        columns.append([*cells, ""])
+        levels.append(codes)
+        keys = keys * (len(names) + 1) + np.where(codes < 0, len(names), codes)
+        keys = np.unique(keys, return_inverse=True)[1]  # so that many levels cannot overflow
+    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
+    names, problems, table = [], {}, {}
+    for number, row in enumerate(first):
+        cells = [values[code[row]] for values, code in zip(columns, levels)]
+        path, gap = path_of_levels(cells)
+        if gap and forms.options.level_gaps == "refuse":
+            problems[number] = (
+                f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to take "
+                "the filled cells as the path."
+            )
+            path = []
+        names.append(table.setdefault(forms.joint.join(path), len(table)) if path else -1)
+    _report_cells(problems, codes, origin, log, "broken_path", HTCError)
+    row_codes = np.asarray(names, dtype=np.int64)[codes]
+    lengths = (row_codes >= 0).astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return NameSets(indptr, row_codes[row_codes >= 0], list(table), True, bad=_rows_of(codes, problems))
+
+
+def _rows_of(codes, problems):
+    return set(np.flatnonzero(np.isin(codes, list(problems))).tolist()) if problems else set()
+
+
+def _report_cells(problems, codes, origin, log, kind, exception):
+    """One problem for all rows whose cell is among `problems`, named by the first of them."""
+    if not problems:
+        return
+    rows = np.flatnonzero(np.isin(codes, list(problems)))
+    found = RowProblems(log)
+    for row in rows:
+        found.add(kind, origin.at(row), problems[int(codes[row])], exception)
+    found.report()
+
+
+def _refuse_type(kind, column, origin):
+    if not pa.types.is_null(kind) and not (is_list(kind) and pa.types.is_null(kind.value_type)):
+        raise HTCTypeError(
+            f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated strings with "
+            "`label_separator`."
+        )
+
+
+def _named_ids(values, feature, id_names, column, forms):
     names = feature.names if isinstance(feature, ClassLabel) else id_names
+    if names is None and forms.numbers_are_names:
+        return values.cast(pa.string())
     if names is None:
         raise HTCTypeError(
-            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, or pass the "
-            "`LabelHierarchy` whose ids they are as `taxonomy`."
+            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names of the "
+            "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
         )
-    ids = values.fill_null(-1)
-    wrong = ids.filter(pc.or_(pc.less(ids, 0), pc.greater_equal(ids, len(names))))
+    valid = values.drop_null()
+    wrong = valid.filter(pc.or_(pc.less(valid, 0), pc.greater_equal(valid, len(names))))
     if len(wrong):
         raise HTCError(f"Column {column!r} holds the label id {wrong[0].as_py()}; the taxonomy's ids are 0 to {len(names) - 1}.")
-    return pa.array(names, pa.string()).take(ids)
+    return pa.array(names, pa.string()).take(values)
 
 
 def _refuse_empty_names(sets, origin, log):
@@ -141,16 +291,10 @@ def _refuse_empty_names(sets, origin, log):
         "empty_label",
         f"{origin.at(rows[0])}: a label is empty ({len(rows)} such rows). Remove empty strings and nulls from the label lists.",
         len(rows),
-        [origin.at(row) for row in rows],
+        [origin.at(row) for row in rows[:10]],
     )
-    _drop(sets, wrong)
-
-
-def _drop(sets, wrong):
-    """Takes entries out of the sets."""
-    rows = np.repeat(np.arange(len(sets.indptr) - 1), np.diff(sets.indptr))[~wrong]
-    sets.codes = sets.codes[~wrong]
-    sets.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(sets.indptr) - 1))]).astype(np.int64)
+    sets.bad.update(rows.tolist())
+    sets.drop(wrong)
 
 
 def _joined_paths(values, separator, origin, log):
@@ -164,77 +308,57 @@ def _joined_paths(values, separator, origin, log):
     return pc.fill_null(pc.binary_join(values.cast(pa.list_(pa.string())), separator), "")
 
 
-def _from_level_columns(dataset, columns, origin, log, separator):
-    """One column a level: the filled cells of a row, first column first, are one path."""
-    levels = []
-    for column in columns:
-        values = [None if v is None else str(v).strip() for v in dataset[column][:]]
-        bad = next((v for v in values if v and separator in v), None)
-        if bad is not None:
-            raise HTCError(
-                f"{origin.name}: {bad!r} in column {column!r} holds the path "
-                f"separator {separator!r}; choose another `path_separator`."
-            )
-        levels.append(values)
-    paths = []
-    for row, cells in enumerate(zip(*levels)):
-        filled = [bool(cell) for cell in cells]
-        depth = sum(filled)
-        if any(filled[depth:]):
-            log.error(
-                "broken_path",
-                f"{origin.at(row)}: the path {list(cells)} has a gap. Levels must be filled from the first column on.",
-            )
-        paths.append(separator.join(cell for cell in cells if cell) or None)
-    array = pa.array(paths, pa.string())
-    encoded = array.dictionary_encode()
-    lengths = array.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
-    codes = encoded.indices.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    return NameSets(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, encoded.dictionary.to_pylist(), True)
-
-
 def _normalize_paths(sets, separator, origin, log):
-    """Strips blanks around the segments of paths; a path with an empty segment is refused."""
-    bad = []
+    """Strips blanks around segments, and separators around a path; a path with an empty segment inside is refused."""
+    bad, sign = {}, separator.strip() or separator
     for code, name in enumerate(sets.names):
-        segments = [segment.strip() for segment in name.split(separator)]
-        if all(segments):
+        segments = [clean_name(segment) for segment in name.split(sign)]
+        while segments and not segments[0]:
+            segments.pop(0)
+        while segments and not segments[-1]:
+            segments.pop()
+        if segments and all(segments):
             sets.names[code] = separator.join(segments)
         else:
-            bad.append(code)
-    for code in bad:
-        rows = sets.rows_with(code)
-        if len(rows):
-            log.error(
-                "broken_path",
-                f"{origin.at(rows[0])}: the path {sets.names[code]!r} has an empty segment. Write it like 'A{separator}B'.",
-                len(rows),
-            )
-    if bad:
-        _drop(sets, np.isin(sets.codes, bad))
+            bad[code] = f": the path {name!r} has an empty segment. Write it like 'A{separator}B'."
+    used = sorted(set(bad) & set(np.unique(sets.codes).tolist()))
+    if used:
+        wrong = np.isin(sets.codes, used)
+        rows = np.searchsorted(sets.indptr, np.flatnonzero(wrong), side="right") - 1
+        problems = RowProblems(log)
+        for row, code in zip(rows, sets.codes[wrong]):
+            problems.add("broken_path", origin.at(row), bad[int(code)])
+        problems.report()
+        sets.bad.update(rows.tolist())
+        sets.drop(wrong)
 
 
-def build_hierarchy(taxonomy, sets, path_separator, log):
+# ---------------------------------------------------------------- hierarchy and ids
+
+
+def load_taxonomy(taxonomy, path_separator, log):
     """
-    The hierarchy of a data set.
+    A hierarchy that was given, as an object or as a file; `None` without one, or when the log took the problem of the file.
 
     Args:
-        taxonomy ([`LabelHierarchy`], `str` or `os.PathLike`, *optional*): `None` infers it: from the paths, or, without
-            paths, a flat list of the labels that occur.
-        sets (`list[NameSets]`): Of all splits.
+        taxonomy ([`LabelHierarchy`], `str` or `os.PathLike`, *optional*).
         path_separator (`str`, *optional*): What joins the labels if they are paths.
         log ([`ProblemLog`]): Takes an unusable taxonomy file.
     """
-    if isinstance(taxonomy, LabelHierarchy):
+    if taxonomy is None or isinstance(taxonomy, LabelHierarchy):
         return taxonomy
-    if taxonomy is not None:
-        try:
-            return LabelHierarchy.from_file(taxonomy, separator=path_separator)
-        except OSError:  # a missing file is no matter of its content
-            raise
-        except (TypeError, ValueError) as error:
-            log.error("bad_taxonomy", f"The taxonomy {str(taxonomy)!r} cannot be used: {error}")
-    names = sorted({s.names[code] for s in sets for code in np.unique(s.codes)})
+    try:
+        return LabelHierarchy.from_file(taxonomy, separator=path_separator)
+    except (OSError, ImportError):  # a missing file or package is no matter of its content
+        raise
+    except (TypeError, ValueError) as error:
+        log.error("bad_taxonomy", f"The taxonomy {str(taxonomy)!r} cannot be used: {error}")
+        return None
+
+
+def infer_hierarchy(sets, path_separator):
+    """The hierarchy of label sets without a taxonomy: from the paths, or a flat list of the labels that occur."""
+    names = sorted(set().union(*(s.used() for s in sets)))
     if not names:
         raise HTCError("No row has a label, so no taxonomy can be inferred. Check `label_column`, or pass `taxonomy`.")
     if path_separator:
@@ -246,158 +370,109 @@ def build_hierarchy(taxonomy, sets, path_separator, log):
     return LabelHierarchy(names, [[] for _ in names])
 
 
-def _node_of_path(name, separator, hierarchy):
-    """Id of the node that a path leads to when the taxonomy names its nodes by segments; `None` if there is none."""
-    nodes = []
-    for segment in name.split(separator):
-        if segment not in hierarchy:
-            return None
-        nodes.append(hierarchy.id(segment))
-    linked = all(parent in hierarchy.parents[child] for parent, child in zip(nodes, nodes[1:]))
-    return nodes[-1] if linked else None
+def recognise_paths(sets, forms, log, origins):
+    """Takes labels as paths that look like paths, where nothing was said of them; returns the separator."""
+    if forms.options.path_separator is not None or any(s.is_path for s in sets):
+        return None
+    separator = guess_path_separator(sorted(set().union(*(s.used() for s in sets))))
+    if separator is not None:
+        logger.warning(
+            f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to say it, or "
+            "`path_separator='none'` if they are no paths."
+        )
+        for part, origin in zip(sets, origins):
+            _normalize_paths(part, separator, origin, log)
+    return separator
 
 
-def label_ids(sets, hierarchy, origin, split, log, path_separator=None):
+def numbered_names(sets, hierarchy, taxonomy):
+    """Class names of labels that are numbers, from a taxonomy file that is a plain list of classes; empty where they are none."""
+    names = set().union(*(s.used() for s in sets))
+    if not names or not isinstance(taxonomy, (str, Path)) or not all(name.isdecimal() for name in names):
+        return {}
+    if any(hierarchy.find_all(name) for name in names):
+        return {}
+    found = class_lines(taxonomy, names)
+    if found:
+        logger.info(
+            f"The labels are numbers: they are taken as the lines of {Path(taxonomy).name}, {next(iter(found))} the first."
+        )
+    return found or {}
+
+
+def label_ids(sets, hierarchy, origin, split, log, resolver=None, unknown="refuse"):
     """
     Looks the names of a split up.
 
+    Args:
+        resolver ([`LabelResolver`], *optional*): Finds the node of a name.
+        unknown (`str`, *optional*, defaults to `"refuse"`): `"keep"`: unknown names are given back and no problem.
+
     Returns:
         `tuple[np.ndarray, np.ndarray]`: CSR pair `(indptr, indices)` of label ids, int64, ascending and unique in a
-        row.
+        row. With `unknown="keep"` also such names, by row: `list[tuple[int, str]]`.
 
     Raises:
         `ValueError` (strict log): an unknown name, a structure-only node; the row, the name and close names are given.
     """
+    resolver = resolver or LabelResolver(hierarchy)
     table = np.full(len(sets.names) + 1, -1, dtype=np.int64)
-    known = {name: i for i, name in enumerate(hierarchy.names)}
-    for code, name in enumerate(sets.names):
-        node = known.get(name)
-        if node is None and path_separator:
-            node = _node_of_path(name, path_separator, hierarchy)
-        if node is not None:
-            table[code] = node
+    ambiguous, used = {}, np.unique(sets.codes)
+    for code in used:
+        found = resolver.find(sets.names[code])
+        if len(found) == 1:
+            table[code] = found[0]
+        elif found:
+            ambiguous[int(code)] = found
     ids = table[sets.codes]
     wrong = (ids < 0) | (ids >= hierarchy.num_labels)
-    if wrong.any():
-        _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, path_separator)
-    rows = np.repeat(np.arange(len(sets.indptr) - 1, dtype=np.int64), np.diff(sets.indptr))[~wrong]
+    rows = np.repeat(np.arange(len(sets.indptr) - 1, dtype=np.int64), np.diff(sets.indptr))
+    missed = [(int(row), sets.names[code]) for row, code in zip(rows[wrong], sets.codes[wrong])] if unknown == "keep" else []
+    if wrong.any() and unknown != "keep":
+        _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, ambiguous)
     # Sorting beats the hashing of `np.unique` on keys that are nearly in order.
-    keys = np.sort(rows * hierarchy.num_labels + ids[~wrong])
+    keys = np.sort(rows[~wrong] * hierarchy.num_labels + ids[~wrong])
     keys = keys[np.diff(keys, prepend=-1) > 0]
     rows = keys // hierarchy.num_labels
     indptr = np.searchsorted(rows, np.arange(len(sets.indptr), dtype=np.int64)).astype(np.int64)
-    return indptr, keys % hierarchy.num_labels
+    csr = indptr, keys % hierarchy.num_labels
+    return (csr, missed) if unknown == "keep" else csr
 
 
-def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, path_separator):
+def _report_unknown(sets, ids, wrong, hierarchy, origin, split, log, resolver, ambiguous):
     codes = np.unique(sets.codes[wrong])
-    if wrong.all():
+    if wrong.all() and not ambiguous and not (ids >= hierarchy.num_labels).any():
         log.error(
             "taxonomy_mismatch",
             f"No label of the split {split!r} is in the taxonomy: the data has {[sets.names[c] for c in codes[:5]]}, "
             f"the taxonomy {hierarchy.label_names[:5]}. They do not belong together, or the labels are "
-            "written in another form: see `path_separator` and `label_separator`.",
+            "written in another form: see `path_separator` and `label_separator`."
+            + _if_separated(sets.names[codes[0]], resolver),
             len(codes),
         )
         return
     # The first wrong entry comes first, so that a strict reader names the first row of the file.
-    first_entry = {int(code): int(np.flatnonzero(wrong & (sets.codes == code))[0]) for code in codes[:1000]}
-    for code, entry in sorted(first_entry.items(), key=lambda pair: pair[1]):
+    places = np.flatnonzero(wrong)
+    _, first = np.unique(sets.codes[wrong], return_index=True)
+    first_entry = sorted(zip(codes.tolist(), places[first].tolist()), key=lambda pair: pair[1])
+    for code, entry in first_entry[:MAX_NAMES]:
         name, rows = sets.names[code], np.unique(sets.rows_with(code))
         where = f"{origin.at(rows[0])}: "
         if ids[entry] >= hierarchy.num_labels:
             message = f"{name!r} is a structure-only node of the taxonomy, not a label."
         else:
-            message = f"unknown label {name!r}." + _advice(name, hierarchy, path_separator)
+            what = "ambiguous" if code in ambiguous else "unknown"
+            message = f"{what} label {name!r}." + resolver.advice(name, ambiguous.get(code, ()))
         others = f" {len(rows)} rows have it." if len(rows) > 1 else ""
         others += f" {len(codes) - 1} other names are unknown too." if len(codes) > 1 and log.strict else ""
         log.error("unknown_label", where + message + others, len(rows), [origin.at(row) for row in rows[:10]])
+    if len(codes) > MAX_NAMES:
+        rest = [sets.names[code] for code, _ in first_entry[MAX_NAMES:]]
+        log.error("unknown_label", f"{len(rest)} more labels of {origin.name} are unknown, e.g. {rest[:5]}.", len(rest), rest)
 
 
-def _advice(name, hierarchy, path_separator):
-    for separator in (";", "|", ",", "\t"):
-        parts = [part.strip() for part in name.split(separator) if part.strip()]
-        if len(parts) > 1 and all(part in hierarchy for part in parts):
-            return f" It looks like several labels: pass `label_separator={separator!r}`."
-    if path_separator and all(segment in hierarchy for segment in name.split(path_separator)):
-        return " Its segments are nodes of the taxonomy, but not each the parent of the next."
-    close = difflib.get_close_matches(name, hierarchy.label_names, n=3)
-    return (f" Close names: {close}." if close else "") + " Add it to the taxonomy or correct the data."
-
-
-def arrow_column(dataset, name):
-    """A column as a `pa.ChunkedArray`, in the order of the rows (a selection or shuffle is followed)."""
-    return dataset.select_columns(name).with_format("arrow")[:].column(name)
-
-
-def to_arrow(indptr, indices):
-    """CSR pair to an Arrow list column of int32."""
-    return pa.ListArray.from_arrays(pa.array(indptr, pa.int32()), pa.array(indices, pa.int32()))
-
-
-def from_arrow(column):
-    """Arrow list column of integers to a CSR pair, int64."""
-    # A selection of rows comes as one chunk a row; one array is a hundred times faster.
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return indptr, array.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def column_csr(column, hierarchy=None):
-    """
-    An Arrow column of labels in any allowed form as one CSR pair; what [`~hf_htc.models.label_sets.labels_csr`] is for Python
-    objects and tensors. No Python loop over rows: a million of them take a second.
-
-    Args:
-        column (`pa.Array` or `pa.ChunkedArray`): Lists of label ids, of names, or multi-hot lists of floats or booleans; or one
-            id or one name per row. A missing row has no labels.
-        hierarchy ([`LabelHierarchy`], *optional*): Needed for names; with it ids and the width of multi-hot rows are checked.
-
-    Returns:
-        `tuple[np.ndarray, np.ndarray]`: `indptr`, `indices`, both int64.
-
-    Raises:
-        As [`labels_csr`].
-    """
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if is_list(array.type):
-        lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        flat = array.flatten()
-    else:
-        lengths, flat = array.is_valid().to_numpy(zero_copy_only=False).astype(np.int64), array.drop_null()
-    if flat.null_count:
-        place = int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0])
-        raise HTCError(f"Row {_row_of(place, lengths)} of the labels has an empty value among its labels.")
-    if not len(flat):
-        return csr_of_values(lengths, np.empty(0, dtype=np.int64))
-    if pa.types.is_dictionary(flat.type) or is_text(flat.type):
-        encoded = flat if pa.types.is_dictionary(flat.type) else flat.dictionary_encode()
-        if hierarchy is None:
-            raise HTCTypeError(
-                f"The labels are names such as {encoded[0].as_py()!r}; they become ids with the taxonomy: `hierarchy.encode`, or "
-                "`load_htc_dataset`."
-            )
-        codes = encoded.indices.to_numpy(zero_copy_only=False)
-        used, first, codes = np.unique(codes, return_index=True, return_inverse=True)
-        names = encoded.dictionary.take(pa.array(used)).to_pylist()
-        values = ids_of_names(names, [_row_of(place, lengths) for place in first], hierarchy)[codes]
-    else:
-        values = flat.to_numpy(zero_copy_only=False)
-        if not is_list(array.type) and values.dtype.kind in "fb":
-            raise HTCTypeError(f"The labels are single numbers such as {values[0]!r}; one label per row is an id or a name.")
-    return csr_of_values(lengths, values, None if hierarchy is None else hierarchy.num_labels)
-
-
-def is_list(kind):
-    """Whether an Arrow type holds lists."""
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def is_text(kind):
-    """Whether an Arrow type holds strings."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _row_of(place, lengths):
-    return int(np.searchsorted(np.cumsum(lengths), place, side="right"))
+def _if_separated(name, resolver):
+    if name.isdecimal():
+        return " Labels that are numbers need their names: `class_names`, a file with a name per line."
+    advice = resolver.advice(name)
+    return advice if "label_separator=" in advice else ""

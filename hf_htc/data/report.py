@@ -62,6 +62,8 @@ class DatasetReport:
             if len(self.problems) > max_problems:
                 lines.append(f"* ... and {len(self.problems) - max_problems} more")
             lines.append("")
+        if not self.splits:  # the check ended before there was anything to count
+            return "\n".join(lines)
         lines += ["## Splits", "", *self._splits_table(), "", "## Labels", "", *self._label_lines(), ""]
         return "\n".join(lines)
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from datasets import load_dataset
+from datasets import DatasetDict, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
 from .front_matter import split_front_matter
+from .memory import as_dataset, as_splits, in_memory
 from .problems import Origin
-from .readers import SUFFIXES, check_columns, check_file, quiet_unless_big, read_files
+from .readers import PACKED, SUFFIXES, check_file, data_suffix, quiet_unless_big, raw_split, read_files
 
 
 # Data sets that come with a builder class: name -> "module:class". All but the first are made from their owners' files.
@@ -43,7 +45,7 @@ class Source:
     Raw splits and what is known of the taxonomy.
 
     Attributes:
-        splits (`dict[str, tuple[Dataset, Origin]]`): In the order train, validation, test, others.
+        splits (`dict[str, RawSplit]`): In the order train, validation, test, others.
         taxonomy ([`LabelHierarchy`] or `Path`, *optional*): Found with the data; `None` if there is none.
     """
 
@@ -51,32 +53,59 @@ class Source:
     taxonomy: object = None
 
 
-def open_source(
-    name_or_path, files, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token
-):
+def open_source(name_or_path, files, taxonomy, options, log, config_name, data_dir, cache_dir, revision, token):
     """Finds and reads the raw splits; arguments as in [`load_htc_dataset`], `files` a `dict` split -> path."""
+    needs = {"train": True}  # other splits may be without labels where that is allowed
     if files:
         _refuse_repeated_files(files)
-        splits = {name: [check_file(path, f"{name} file")] for name, path in files.items()}
-        splits = {name: read_files(paths, text_column, label_columns, log, cache_dir) for name, paths in splits.items()}
+        splits = {}
+        for name, value in files.items():
+            labels = needs.get(name, not options.allow_unlabelled)
+            if in_memory(value):
+                splits[name] = raw_split(as_dataset(value, name), Origin(name), options, log, labels)
+            elif Path(value).is_dir():
+                dataset = _saved(Path(value), f"{name}_file")
+                splits[name] = raw_split(dataset, Origin(f"{Path(value).name}"), options, log, labels)
+            else:
+                splits[name] = read_files([check_file(value, f"{name} file")], options, log, cache_dir, labels)
         return Source(splits, _own_taxonomy(taxonomy))
+    if in_memory(name_or_path):
+        return Source(_named_splits(as_splits(name_or_path), "data", options, log), _own_taxonomy(taxonomy))
     hub_only = {"revision": revision, "token": token}
     if str(name_or_path) in BUILDERS:
-        return _from_builder(str(name_or_path), taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, hub_only)
+        return _from_builder(str(name_or_path), taxonomy, options, log, config_name, data_dir, cache_dir, hub_only)
     folder = Path(name_or_path)
     if folder.is_dir():
         _refuse_options(hub_only, f"the folder {str(name_or_path)!r}")
-        return _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir)
+        return _from_folder(folder, taxonomy, options, log, config_name, data_dir, cache_dir)
     if folder.is_file():
         raise HTCError(f"{str(name_or_path)!r} is a file; pass it as `train_file`, `validation_file` or `test_file`.")
-    return _from_hub(
-        str(name_or_path), taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token
-    )
+    return _from_hub(str(name_or_path), taxonomy, options, log, config_name, data_dir, cache_dir, revision, token)
+
+
+def _is_saved(folder):
+    """Whether a folder was written by `save_to_disk`."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def _saved(folder, argument=None):
+    """What `save_to_disk` wrote into a folder; with `argument` it must be one split."""
+    if not _is_saved(folder):
+        raise HTCError(f"{str(folder)!r} is a folder that `save_to_disk` did not write; pass it as `name_or_path` (`--dataset`).")
+    with refusing(f"{str(folder)!r} cannot be read", (ValueError, TypeError, KeyError, FileNotFoundError), mend="Save it again."):
+        dataset = load_from_disk(str(folder))
+    if argument is not None and isinstance(dataset, DatasetDict):
+        raise HTCError(
+            f"{str(folder)!r} holds the splits {list(dataset)}; pass it as `name_or_path` (`--dataset`), or one of them as `{argument}`."
+        )
+    return dataset
 
 
 def _refuse_repeated_files(files):
     seen = {}
     for name, path in files.items():
+        if in_memory(path):
+            continue
         other = seen.setdefault(Path(path).resolve(), name)
         if other != name:
             raise HTCError(f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own.")
@@ -92,18 +121,18 @@ def _own_taxonomy(taxonomy):
     return Path(taxonomy) if isinstance(taxonomy, str) else taxonomy
 
 
-def _from_builder(name, taxonomy, text_column, label_columns, config_name, data_dir, cache_dir, hub_only):
+def _from_builder(name, taxonomy, options, log, config_name, data_dir, cache_dir, hub_only):
     module, _, attribute = BUILDERS[name].partition(":")
     cls = getattr(importlib.import_module(module), attribute)
-    options = {"config_name": config_name, "data_dir": data_dir}
+    variant = {"config_name": config_name, "data_dir": data_dir}
     from_originals = hasattr(cls, "VARIANTS")
-    _refuse_options(hub_only if from_originals else {**options, **hub_only}, f"the built-in {name!r}")
-    builder = cls(cache_dir=cache_dir, **(options if from_originals else {}))
+    _refuse_options(hub_only if from_originals else {**variant, **hub_only}, f"the built-in {name!r}")
+    builder = cls(cache_dir=cache_dir, **(variant if from_originals else {}))
     with quiet_unless_big(0):
         builder.download_and_prepare()
         splits = builder.as_dataset()
     taxonomy = builder.taxonomy() if taxonomy is None else _own_taxonomy(taxonomy)
-    return Source(_named_splits(splits, name, text_column, label_columns), taxonomy)
+    return Source(_named_splits(splits, name, options, log), taxonomy)
 
 
 def split_files(names):
@@ -114,11 +143,13 @@ def split_files(names):
     found = {}
     for name in sorted(names):
         path = Path(name)
-        if path.parent.as_posix() not in (".", "data") or path.suffix.lower() not in SUFFIXES:
+        suffix = data_suffix(name)
+        if path.parent.as_posix() not in (".", "data") or suffix is None:
             continue
+        stem = path.name[: path.name.lower().rindex(suffix)]
         for split, words in SPLIT_NAMES.items():
-            if path.stem in words or path.stem.startswith(tuple(f"{word}-" for word in words)):
-                found.setdefault(split, {}).setdefault(path.suffix.lower(), []).append(name)
+            if stem in words or stem.startswith(tuple(f"{word}-" for word in words)):
+                found.setdefault(split, {}).setdefault(suffix, []).append(name)
     return {
         split: next(found[split][suffix] for suffix in SUFFIXES if suffix in found[split])
         for split in SPLIT_NAMES
@@ -135,7 +166,7 @@ def has_configs(readme):
         return False
 
 
-def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir):
+def _from_folder(folder, taxonomy, options, log, config_name, data_dir, cache_dir):
     root = folder / data_dir if data_dir else folder
     if not root.is_dir():
         raise HTCFileNotFoundError(f"{str(folder)!r} has no folder {str(data_dir)!r}; correct `data_dir`.")
@@ -149,11 +180,13 @@ def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name,
         taxonomy = inside if inside.is_file() else Path(taxonomy)
     elif taxonomy is None:
         taxonomy = next((root / name for name in TAXONOMY_FILES if (root / name).is_file()), None)
+    if _is_saved(root):
+        return Source(_named_splits(as_splits(_saved(root)), folder.name, options, log), taxonomy)
     if has_configs(root / "README.md"):
         size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
-        with quiet_unless_big(size):
+        with quiet_unless_big(size), refusing(f"{str(root)!r} cannot be read", (DatasetGenerationError, ValueError, TypeError)):
             splits = load_dataset(str(root), name=config_name, cache_dir=cache_dir)
-        return Source(_named_splits(splits, folder.name, text_column, label_columns), taxonomy)
+        return Source(_named_splits(splits, folder.name, options, log), taxonomy)
     if config_name is not None:
         raise HTCError(f"The README.md of {str(root)!r} declares no `configs`, so there is no configuration {config_name!r}.")
     files = split_files([p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()])
@@ -164,19 +197,22 @@ def _from_folder(folder, taxonomy, text_column, label_columns, log, config_name,
             f"{sorted(p.name for p in root.iterdir())[:20]}."
         )
     splits = {
-        split: read_files([root / name for name in names], text_column, label_columns, log, cache_dir)
+        split: read_files(
+            [root / name for name in names], options, log, cache_dir, split == "train" or not options.allow_unlabelled
+        )
         for split, names in files.items()
     }
     return Source(splits, taxonomy)
 
 
-def _named_splits(splits, name, text_column, label_columns):
+def _named_splits(splits, name, options, log):
     """Splits of a loaded `DatasetDict` under the names train, validation, test; others keep theirs."""
     standard = {word: split for split, words in SPLIT_NAMES.items() for word in words}
     named = {}
     for split, dataset in splits.items():
-        check_columns(dataset.column_names, [text_column, *label_columns], f"The split {split!r} of {name!r}")
-        named[standard.get(split, split)] = (dataset, Origin(f"{name}/{split}"))
+        known = standard.get(split, split)
+        needs_labels = known == "train" or not options.allow_unlabelled
+        named[known] = raw_split(dataset, Origin(f"{name}/{split}"), options, log, needs_labels)
     order = [
         *(split for split in SPLIT_NAMES if split in named),
         *(split for split in named if split not in SPLIT_NAMES),
@@ -184,7 +220,7 @@ def _named_splits(splits, name, text_column, label_columns):
     return {split: named[split] for split in order}
 
 
-def _from_hub(repo_id, taxonomy, text_column, label_columns, log, config_name, data_dir, cache_dir, revision, token):
+def _from_hub(repo_id, taxonomy, options, log, config_name, data_dir, cache_dir, revision, token):
     hub = {"repo_type": "dataset", "revision": revision, "token": token}
     try:
         readme = _hub_file(repo_id, "README.md", hub)
@@ -202,20 +238,24 @@ def _from_hub(repo_id, taxonomy, text_column, label_columns, log, config_name, d
             f"that the Hub gave ({reason}). For own files pass `train_file`."
         ) from error
     if folder is not None:
-        return _from_folder(folder, taxonomy, text_column, label_columns, log, None, data_dir, cache_dir)
+        return _from_folder(folder, taxonomy, options, log, None, data_dir, cache_dir)
     if taxonomy is None:
         found = (_hub_file(repo_id, name, hub) for name in TAXONOMY_FILES)
         taxonomy = next((path for path in found if path), None)
     elif isinstance(taxonomy, (str, Path)) and not Path(taxonomy).is_file():
         taxonomy = _hub_file(repo_id, str(taxonomy), hub) or Path(taxonomy)
-    return Source(_named_splits(splits, repo_id, text_column, label_columns), _own_taxonomy(taxonomy))
+    return Source(_named_splits(splits, repo_id, options, log), _own_taxonomy(taxonomy))
 
 
 def _data_patterns():
     """What of a repository without `configs` is downloaded: data files of the known splits, and taxonomies."""
     words = [word for row in SPLIT_NAMES.values() for word in row]
-    files = [f"{word}{tail}" for word in words for suffix in SUFFIXES for tail in (suffix, f"-*{suffix}")]
+    files = [f"{word}{tail}" for word in words for suffix in _suffixes() for tail in (suffix, f"-*{suffix}")]
     return [*files, *(f"data/{name}" for name in files), *TAXONOMY_FILES, "*.tsv", "README.md"]
+
+
+def _suffixes():
+    return [suffix + packing for suffix in SUFFIXES for packing in ("", *PACKED)]
 
 
 def _hub_file(repo_id, name, hub):

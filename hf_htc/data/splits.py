@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.label_sets import as_csr, ids_of_names
 
-from .labels import arrow_column, column_csr, from_arrow, is_list, is_text, to_arrow
+from .arrow_columns import arrow_column, column_csr, from_arrow, is_list, is_text, to_arrow
 
 
 logger = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from transformers.utils import logging
 from .configuration_textrcnn import TextRCNNConfig
 from .errors import HTCError
 from .hierarchy import LabelHierarchy
+from .node_identity import IDENTITY
 from .version import __version__
 from .whole_checkpoints import check_config_content, config_errors, find_config, read_config
 
@@ -256,7 +257,7 @@ def hierarchy_to_config(hierarchy):
     plain = {"parents": content["parents"]}
     if hierarchy.num_nodes > hierarchy.num_labels:
         plain["structure_names"] = content["names"][hierarchy.num_labels :]
-    for key in ("texts", "descriptions"):
+    for key in ("texts", "descriptions", *IDENTITY):
         if key in content:
             plain[key] = content[key]
     return plain
@@ -267,7 +268,8 @@ def hierarchy_from_config(plain, label_names):
     if plain is None:
         return LabelHierarchy(label_names, [[] for _ in label_names])
     names = label_names + list(plain.get("structure_names") or [])
-    return LabelHierarchy(names, plain["parents"], len(label_names), plain.get("texts"), plain.get("descriptions"))
+    facts = {key: plain[key] for key in ("texts", "descriptions", *IDENTITY) if key in plain}
+    return LabelHierarchy(names, plain["parents"], len(label_names), **facts)
 
 
 def check_thresholds(thresholds, num_labels):

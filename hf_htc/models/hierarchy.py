@@ -7,13 +7,14 @@ Legend: `M` nodes, `N` labels (`N <= M`), `E` edges, `S` label sets.
 
 import difflib
 import hashlib
+import importlib
 import json
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from .errors import HTCError, HTCFileNotFoundError, HTCTypeError
+from .errors import HTCError, HTCImportError, HTCTypeError
 from .hierarchy_formats import (
     edges_from_nested,
     edges_from_networkx,
@@ -22,18 +23,17 @@ from .hierarchy_formats import (
     networkx_from_hierarchy,
     parents_from_edges,
     parents_from_paths,
-    read_edges,
-    read_json,
     tree_text,
     write_hierarchy,
 )
 from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids, sorted_unique
+from .node_identity import IDENTITY, NodeIdentity
 
 
 ROOT = "Root"
 
 
-class LabelHierarchy:
+class LabelHierarchy(NodeIdentity):
     """
     A taxonomy of `M` nodes, `N` of which are labels.
 
@@ -48,6 +48,12 @@ class LabelHierarchy:
         num_labels (`int`, *optional*): `N`; the first `N` nodes are labels. Defaults to all nodes.
         texts (`list[str]`, *optional*): Label words of each node; defaults to the names.
         descriptions (`list[str]`, *optional*): A longer text of each node.
+        ids (`list[str]`, *optional*): The id of each node's own, a code or a URI, `None` where there is none. This and the lists
+            below may be a `dict` by node number.
+        language (`str`, *optional*): Language of the texts, a tag such as `"en"`.
+        translations (`dict[str, list[str]]`, *optional*): Texts in other languages, by language.
+        alternative_names (`list[list[str]]`, *optional*): Other words for each node.
+        attributes (`list[dict]`, *optional*): What else is known of each node, plain values by name.
 
     Raises:
         `ValueError`: a cycle, a duplicate or empty name, an unknown parent, a repeated parent, a length that does not
@@ -64,7 +70,19 @@ class LabelHierarchy:
     ```
     """
 
-    def __init__(self, names, parents, num_labels=None, texts=None, descriptions=None):
+    def __init__(
+        self,
+        names,
+        parents,
+        num_labels=None,
+        texts=None,
+        descriptions=None,
+        ids=None,
+        language=None,
+        translations=None,
+        alternative_names=None,
+        attributes=None,
+    ):
         self.names = list(names)
         self.num_nodes = len(self.names)
         self.num_labels = self.num_nodes if num_labels is None else int(num_labels)
@@ -72,6 +90,7 @@ class LabelHierarchy:
         self.parents = self._checked_parents(parents)
         self.texts = self._checked_texts("texts", texts, self.names)
         self.descriptions = self._checked_texts("descriptions", descriptions, None)
+        self._set_identity(ids, language, translations, alternative_names, attributes)
         self.levels = self._levels()
 
     # ------------------------------------------------------------------ building and checking
@@ -240,37 +259,53 @@ class LabelHierarchy:
         return cls.from_edges(edges, labels, root, texts or None, descriptions or None)
 
     @classmethod
-    def from_file(cls, path, labels=None, root=ROOT, separator=None):
+    def from_file(
+        cls,
+        path,
+        labels=None,
+        root=None,
+        separator=None,
+        *,
+        format=None,
+        language=None,
+        encoding=None,
+        delimiter=None,
+        header=None,
+    ):
         """
-        Reads a taxonomy file.
+        Reads a taxonomy file. Its form is recognised by content and said in one line of the log: edge lists, paths, indented
+        lines, tables with one column per level, codes whose beginning is the parent, tree numbers, nested and adjacency JSON,
+        networkx's node-link JSON, SKOS, OBO, HiAGM's files, and what [`~LabelHierarchy.save`] writes. Needs the package hf_htc.
 
-        `.json`: the form of [`~LabelHierarchy.to_dict`] or nested objects. Anything else: tab-separated lines
-        `parent<TAB>child`, or `parent<TAB>child<TAB>child...` as in HiAGM's files; lines without a tab are paths split by
-        `separator` (`"/"` by default).
+        Args:
+            path (`str` or `os.PathLike`): The file, possibly compressed.
+            labels (`Sequence[str]`, *optional*): Names that are labels, in id order. Defaults to what the file says, else all.
+            root (`str` or `bool`, *optional*): Name of the virtual root, which is no node. By default it is recognised: a node
+                called `"Root"`, or a node above all others with several children that `labels` does not name; it is left out and
+                named in the log and in `left_out_root`. `False` keeps every node.
+            separator (`str`, *optional*): What joins the segments of a path; recognised by default.
+            format (`str`, *optional*): The form, where it is not recognised: one of [`hf_htc.data.taxonomies.FORMATS`].
+            language (`str`, *optional*): Language of the texts, of a file with several. Defaults to the one that most nodes have.
+            encoding, delimiter (`str`, *optional*): Of a text file; recognised by default.
+            header (`bool`, *optional*): Whether the first line names the columns; recognised by default.
 
         Raises:
-            `FileNotFoundError`: no such file. `ValueError`: an unreadable file (line named), or what the class refuses.
+            `FileNotFoundError`: no such file. [`HTCError`]: a form that is not understood or ambiguous, an unreadable file, what
+            the class refuses; file and line are named. `ImportError`: the package, or the extra that a form needs, is missing.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise HTCFileNotFoundError(
-                f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or a .json file."
-            )
-        if path.suffix == ".json":
-            content = read_json(path)
-            if isinstance(content, dict) and "names" in content and "parents" in content:
-                hierarchy = cls.from_dict(content)
-                return hierarchy if labels is None else hierarchy.with_labels(labels)
-            return cls.from_nested(content, separator, labels)
-        kind, rows = read_edges(path)
-        if kind == "paths":
-            return cls.from_paths(rows, separator or "/", labels)
-        return cls.from_edges(rows, labels, root)
+        reading = _installed("hf_htc.data.taxonomies", "Reading a taxonomy file")
+        hierarchy = reading.read_taxonomy(
+            path, labels, root, separator, format=format, language=language, encoding=encoding, delimiter=delimiter, header=header
+        )
+        if not isinstance(hierarchy, cls):  # the copy of this class that came with a checkpoint
+            left_out_root, hierarchy = hierarchy.left_out_root, cls.from_dict(hierarchy.to_dict())
+            hierarchy.left_out_root = left_out_root
+        return hierarchy
 
     @classmethod
     def from_dict(cls, content):
         """The inverse of [`~LabelHierarchy.to_dict`]."""
-        unknown = set(content) - {"names", "parents", "num_labels", "texts", "descriptions"}
+        unknown = set(content) - {"names", "parents", "num_labels", "texts", "descriptions"} - set(IDENTITY)
         if unknown:
             raise HTCError(f"A hierarchy's dict has the unknown keys {sorted(unknown)}.")
         return cls(**content)
@@ -278,7 +313,7 @@ class LabelHierarchy:
     # ------------------------------------------------------------------ back to other forms
 
     def to_dict(self):
-        """Plain lists and strings (JSON-able); `texts` and `descriptions` only where they say more than the names."""
+        """Plain lists, dicts and strings (JSON-able); of texts, descriptions, ids, ... only what says more than the names."""
         content = {
             "names": list(self.names),
             "parents": [list(row) for row in self.parents],
@@ -288,7 +323,7 @@ class LabelHierarchy:
             content["texts"] = list(self.texts)
         if self.descriptions is not None:
             content["descriptions"] = list(self.descriptions)
-        return content
+        return {**content, **self._identity_dict()}
 
     def to_edges(self, root=ROOT):
         """`list[tuple[str, str]]` of (parent, child) names in id order of the child; first-level nodes under `root`.
@@ -321,13 +356,24 @@ class LabelHierarchy:
         has them, `description`."""
         return networkx_from_hierarchy(self)
 
-    def save(self, path):
-        """Writes `parent<TAB>child` lines with the root's rows, or [`~LabelHierarchy.to_dict`] when `path` ends in `.json`.
-
-        The lines stand in id order of the child, so [`~LabelHierarchy.from_file`] gives the same ids. They hold names and
-        edges only: a hierarchy with structure-only nodes, texts or descriptions of its own is kept whole by `.json`.
+    def save(self, path, format=None):
         """
-        write_hierarchy(self, Path(path))
+        Writes the hierarchy to a file, as a whole or not at all.
+
+        Args:
+            path (`str` or `os.PathLike`): The file. `.json`: [`~LabelHierarchy.to_dict`], which keeps everything. Without
+                `format`, any other suffix: `parent<TAB>child` lines with the root's rows, in id order of the child, so that
+                [`~LabelHierarchy.from_file`] gives the same ids; they hold names and edges only.
+            format (`str`, *optional*): Another form, one of [`hf_htc.data.taxonomies_writing.FORMS`]: `"skos"`, `"csv"`,
+                `"paths"`, `"obo"`, ...; what it cannot hold is said in a warning. Needs the package hf_htc.
+
+        Raises:
+            [`HTCError`]: a name that lines cannot hold, a form that cannot hold the hierarchy.
+        """
+        if format is None:
+            write_hierarchy(self, Path(path))
+        else:
+            _installed("hf_htc.data.taxonomies_writing", "Writing this form").write_taxonomy(self, path, format)
 
     # ------------------------------------------------------------------ nodes
 
@@ -347,45 +393,6 @@ class LabelHierarchy:
         kind = "tree" if self.is_tree else "DAG"
         extra = f", {self.num_nodes - self.num_labels} structure-only nodes" if self.num_nodes > self.num_labels else ""
         return f"LabelHierarchy({kind} of {self.num_labels} labels{extra}, {self.num_levels} levels)"
-
-    def id(self, name):
-        """The id of a node name. Raises `ValueError` with close names when there is none."""
-        try:
-            return self._ids[name]
-        except (KeyError, TypeError):
-            close = difflib.get_close_matches(str(name), self.names, n=3)
-            raise HTCError(
-                f"There is no label {name!r} in the hierarchy." + (f" Close names: {close}." if close else "")
-            ) from None
-
-    def encode(self, name_sets):
-        """Label ids of rows of label names; raises `ValueError` naming the row and the unknown or structure-only name,
-        `TypeError` for a row that is a string."""
-        encoded = []
-        for row, names in enumerate(name_sets):
-            if isinstance(names, str):  # its letters would be looked up as labels
-                raise HTCTypeError(f"Row {row} is the string {names!r}; give a list of label names a row.")
-            ids = []
-            for name in names:
-                node = self._ids.get(name)
-                if node is None or node >= self.num_labels:
-                    if node is not None:
-                        raise HTCError(f"Row {row}: {name!r} is a structure-only node of the hierarchy, not a label.")
-                    close = difflib.get_close_matches(str(name), self.label_names, n=3)
-                    raise HTCError(f"Row {row}: unknown label {name!r}." + (f" Close names: {close}." if close else ""))
-                ids.append(node)
-            encoded.append(ids)
-        return encoded
-
-    def decode(self, id_sets):
-        """Names of rows of node ids. Raises `ValueError` naming the row and an id out of range, such as the padding -100."""
-        decoded = []
-        for row, ids in enumerate(id_sets):
-            for i in ids:
-                if not 0 <= i < self.num_nodes:
-                    raise HTCError(f"Row {row} holds the id {i}; node ids are 0 to {self.num_nodes - 1}.")
-            decoded.append([self.names[i] for i in ids])
-        return decoded
 
     @property
     def label_names(self):
@@ -540,9 +547,9 @@ class LabelHierarchy:
     def with_labels(self, labels):
         """The same nodes with other labels: `labels` (names, in id order) become ids `0..`, the rest structure-only."""
         rows = {name: [self.names[p] for p in self.parents[i]] for i, name in enumerate(self.names)}
-        texts = dict(zip(self.names, self.texts))
-        descriptions = None if self.descriptions is None else dict(zip(self.names, self.descriptions))
-        return self._from_names(rows, labels, texts, descriptions)
+        other = self._from_names(rows, labels)
+        facts = self._facts_of([self._ids[name] for name in other.names])
+        return LabelHierarchy(other.names, other.parents, other.num_labels, **facts)
 
     def restrict(self, labels):
         """
@@ -565,8 +572,7 @@ class LabelHierarchy:
             [self.names[i] for i in nodes],
             [[new_ids[p] for p in self.parents[i]] for i in nodes],
             len(keep),
-            [self.texts[i] for i in nodes],
-            None if self.descriptions is None else [self.descriptions[i] for i in nodes],
+            **self._facts_of(nodes),
         )
 
     def statistics(self):
@@ -582,3 +588,13 @@ class LabelHierarchy:
     def fingerprint(self):
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _installed(module, what):
+    """A module of the package around this one, which a checkpoint's own code does without."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "hf_htc":
+            raise
+        raise HTCImportError(f"{what} needs the package hf_htc, which is not installed", mend="(pip install hf_htc).") from error

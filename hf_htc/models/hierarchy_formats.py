@@ -7,50 +7,6 @@ from .errors import HTCError, HTCImportError, HTCTypeError
 from .whole_files import whole_file
 
 
-def read_edges(path):
-    """
-    Reads a taxonomy's text lines.
-
-    Returns:
-        `("edges", list[tuple[str, str]])` for tab-separated lines (one or several children a line), or
-        `("paths", list[str])` for lines without a tab.
-
-    Raises:
-        `ValueError`: the file is empty, not UTF-8, mixes both forms or has an empty column; the line is named.
-    """
-    # Not `splitlines`, which would also split names at a form feed or a Unicode line separator.
-    lines = _read_text(path).split("\n")
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise HTCError(f"The taxonomy file {path.name!r} is empty.")
-    tabbed = ["\t" in line for _, line in numbered]
-    if not any(tabbed):
-        return "paths", [line.strip() for _, line in numbered]
-    edges = []
-    for (number, line), has_tab in zip(numbered, tabbed):
-        # Columns may be padded; an empty first column means the root, a trailing tab means nothing.
-        parent, *children = (column.strip() for column in line.rstrip("\t\r").split("\t"))
-        if not has_tab or not children or any(not child for child in children):
-            raise HTCError(f"Line {number} of {path.name!r} is not `parent<TAB>child`: {line!r} (empty name or no tab).")
-        edges.extend((parent, child) for child in children)
-    return "edges", edges
-
-
-def read_json(path):
-    """The content of a taxonomy's JSON file. Raises `ValueError` for what is not JSON or not UTF-8."""
-    try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise HTCError(f"The taxonomy file {path.name!r} is not valid JSON: {error}.") from error
-
-
-def _read_text(path):
-    try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheet programs write a byte order mark
-    except UnicodeDecodeError as error:
-        raise HTCError(f"The taxonomy file {path.name!r} is not UTF-8 text: {error}.") from error
-
-
 def write_hierarchy(hierarchy, path):
     """Writes `to_dict` as JSON or `parent<TAB>child` lines, as a whole or not at all."""
     if path.suffix == ".json":

@@ -273,6 +273,7 @@ def prediction_of(labels, scores, hierarchy):
     paths = [path for label in labels if label not in inner for path in hierarchy.paths(label, MAX_PATHS)]
     return {
         "labels": [hierarchy.names[i] for i in labels],
+        **({} if hierarchy.ids is None else {"ids": [hierarchy.ids[i] for i in labels]}),
         "scores": [round(float(s), 6) for s in scores],
         "paths": [[hierarchy.texts[i] for i in path] for path in paths],
     }

@@ -105,30 +105,31 @@ def test_broken_files_are_read_to_the_end(jsonl, text_file, taxonomy):
     places = {(p.kind, p.message.split(":")[0].split(" cannot")[0]) for p in report.problems if p.severity == "error"}
     assert places == {
         ("unreadable_row", "train.jsonl, line 2"),
-        ("unreadable_row", "train.jsonl, line 3"),
         ("wrong_type", "train.jsonl, line 4"),
         ("wrong_type", "train.jsonl, line 5"),
         ("unknown_label", "train.jsonl, line 6"),
         ("unknown_label", "train.jsonl, line 7"),
         ("empty_label", "train.jsonl, line 8"),
-        ("empty_text", "train.jsonl, line 4"),
-        ("no_labels", "train.jsonl, line 5"),
+        ("empty_text", "train.jsonl, line 9"),
     }
+    # One problem of a kind is one line with its count.
+    unreadable = next(p for p in report.problems if p.kind == "unreadable_row")
+    assert unreadable.count == 2 and unreadable.examples == ["train.jsonl, line 2", "train.jsonl, line 3"]
     assert report.splits["train"]["documents"] == 7
-    csv = text_file('text,labels\na,sport\nb\nc,sport,x\n"d" e,sport\nf,ball\n')
+    csv = text_file('text,labels\na,sport\nb\nc,sport,x\n"d" e,sport\n"f, g",ball\n')
     report = check_files(train_file=csv, taxonomy=taxonomy)
-    assert [p.message.split(" has")[0].split(" cannot")[0] for p in report.problems if p.severity == "error"] == [
-        "train.csv, line 3",
-        "train.csv, line 4",
-        "train.csv, line 5",
+    assert [(p.kind, p.examples) for p in report.problems if p.severity == "error"] == [
+        ("ragged_row", ["train.csv, line 3", "train.csv, line 4"]),
+        ("unreadable_row", ["train.csv, line 5"]),
     ]
     assert report.splits["train"]["documents"] == 2
 
 
-def test_latin_1_file_is_read_up_to_the_culprit(text_file, taxonomy):
-    report = check_files(train_file=text_file("text,labels\na,sport\nb\u00e4,sport\n".encode("latin-1")), taxonomy=taxonomy)
+def test_broken_lines_of_a_utf_8_file_are_told_and_the_others_read(text_file, taxonomy):
+    content = "text,labels\na\u00e4,sport\n".encode() + "b\u00e4,sport\n".encode("latin-1") + b"c,ball\n"
+    report = check_files(train_file=text_file(content), taxonomy=taxonomy)
     assert "train.csv, line 3: not UTF-8" in kinds(report)["unreadable_row"].message
-    assert report.splits["train"]["documents"] == 1
+    assert report.splits["train"]["documents"] == 2
 
 
 def test_paths_that_are_broken(text_file):
@@ -166,10 +167,10 @@ def test_dict_and_markdown(jsonl, taxonomy):
     assert content["ok"] is False and content["label_closure"] == "as_given"
     assert {p["kind"] for p in content["problems"]} == set(kinds(report))
     page = report.to_markdown()
-    assert page == str(report) and page.startswith("# Data check\n\n2 errors, 3 warnings, 1 note.")
+    assert page == str(report) and page.startswith("# Data check\n\n1 error, 3 warnings, 1 note.")
     assert "* **error** `unknown_label` (1): train.jsonl, line 3: unknown label 'x'." in page
     assert "| documents | 3 |" in page and "* tree of 7 labels (7 nodes) on 3 levels: 2-3-2" in page
-    assert "* ... and 5 more" in report.to_markdown(max_problems=1)
+    assert "* ... and 4 more" in report.to_markdown(max_problems=1)
 
 
 def test_errors_of_the_call(hierarchy, tmp_path):

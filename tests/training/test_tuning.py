@@ -552,10 +552,10 @@ def test_real_trials_of_a_killed_search_are_done_again(tokenizer, tmp_path):
     expected = run()
     assert len(expected) == 3 and len({value for _, value in expected}) > 1
     remove_study(file)
-    total = operations(run)
-    for moment in np.linspace(total // 4, total - 1, 4).astype(int).tolist():
+    done = operations(run)
+    for moment in moments(done[len(done) // 4 :], least=4):
         remove_study(file)
-        kill_at(moment, run)
+        kill_at(run, moment + len(done) // 4)
         assert run() == expected, moment
 
 
