@@ -116,7 +116,8 @@ for name, call in {
     try:
         call()
     except (OSError, ValueError) as error:
-        found[name] = [type(error).__name__, str(error)]
+        kind = next(base for base in type(error).__mro__ if base.__module__ == "builtins")
+        found[name] = [kind.__name__, str(error)]
     except SystemExit as error:
         found[name] = ["SystemExit", str(error.code)]
     assert os.listdir(temporary) == [], (name, os.listdir(temporary))
