@@ -49,7 +49,8 @@ class DataArguments:
     label_column: str = field(
         default="labels",
         metadata={
-            "help": "Column of the labels, or several, comma-separated: the levels of a path, or columns of 0 and 1. Given several "
+            "help": "Column of the labels, or several, comma-separated: the levels of a path, or columns of 0 and 1. Given "
+            "several "
             "times, each is a path of its own: --label_column a1,a2 --label_column b1,b2."
         },
     )
@@ -57,7 +58,8 @@ class DataArguments:
     path_separator: str | None = field(
         default=None,
         metadata={
-            "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no paths."
+            "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no "
+            "paths."
         },
     )
     class_names: str | None = field(
@@ -121,7 +123,8 @@ class DataArguments:
 
     def remember(self, checkpoint):
         """
-        Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is read
+        Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is
+        read
         in the same way.
 
         Args:

@@ -135,7 +135,8 @@ def _one_column(dataset, column, origin, log, forms, id_names):
         return _from_cells(array, column, feature, origin, log, forms, id_names)
     if forms.options.label_separator is not None:
         raise HTCError(
-            f"`label_separator={forms.options.label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
+            f"`label_separator={forms.options.label_separator!r}` is for strings, but column {column!r} holds lists. Leave it "
+            "out."
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = array.flatten()
@@ -231,7 +232,8 @@ def _from_levels(dataset, group, origin, log, forms):
         path, gap = path_of_levels(cells)
         if gap and forms.options.level_gaps == "refuse":
             problems[number] = (
-                f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to take "
+                f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to "
+                "take "
                 "the filled cells as the path."
             )
             path = []
@@ -261,7 +263,8 @@ def _report_cells(problems, codes, origin, log, kind, exception):
 def _refuse_type(kind, column, origin):
     if not pa.types.is_null(kind) and not (is_list(kind) and pa.types.is_null(kind.value_type)):
         raise HTCTypeError(
-            f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated strings with "
+            f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated "
+            "strings with "
             "`label_separator`."
         )
 
@@ -272,7 +275,8 @@ def _named_ids(values, feature, id_names, column, forms):
         return values.cast(pa.string())
     if names is None:
         raise HTCTypeError(
-            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names of the "
+            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names "
+            "of the "
             "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
         )
     valid = values.drop_null()
@@ -377,7 +381,8 @@ def recognise_paths(sets, forms, log, origins):
     separator = guess_path_separator(sorted(set().union(*(s.used() for s in sets))))
     if separator is not None:
         logger.warning(
-            f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to say it, or "
+            f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to "
+            "say it, or "
             "`path_separator='none'` if they are no paths."
         )
         for part, origin in zip(sets, origins):

@@ -115,7 +115,8 @@ class ReadOptions:
                 raise HTCError(f"`{name}` is an empty string; give a character such as '{example}', or None.")
         if self.label_separator is not None and self.label_separator == self.path_separator:
             raise HTCError(
-                f"`label_separator` and `path_separator` are both {self.label_separator!r}; labels and segments need different ones."
+                f"`label_separator` and `path_separator` are both {self.label_separator!r}; labels and segments need "
+                "different ones."
             )
         levels = [group for group in self.label_groups() if len(group) > 1]
         if self.label_separator is not None and levels:

@@ -193,7 +193,8 @@ def _name_numbers(sets, class_names, path):
                 part.names[code] = class_names[name]
             elif name.isdecimal():
                 raise HTCError(
-                    f"The labels hold the number {name}, which `class_names` ({str(path)!r}) does not name; it has {len(class_names)}."
+                    f"The labels hold the number {name}, which `class_names` ({str(path)!r}) does not name; it has "
+                    f"{len(class_names)}."
                 )
 
 
@@ -250,7 +251,8 @@ def _keep_unknown(prepared):
         rows = keys // prepared.hierarchy.num_labels
         part.csr = np.searchsorted(rows, np.arange(num_rows + 1)).astype(np.int64), keys % prepared.hierarchy.num_labels
     logger.warning(
-        f"{sum(len(part.missed) for part in prepared.splits.values())} labels of documents are unknown to the taxonomy and count as "
+        f"{sum(len(part.missed) for part in prepared.splits.values())} labels of documents are unknown to the taxonomy and "
+        "count as "
         f"missed: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} ({len(names)} names)."
     )
 
