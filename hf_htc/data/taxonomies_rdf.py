@@ -65,6 +65,9 @@ def read_skos(text, form, file, language=None):
         for child, parent in graph.subject_objects(predicate):
             parents.setdefault(child, {})[parent] = None
         if predicate == SKOS.broader:
+            for child, row in parents.items():
+                if len(row) > 1:  # in the order of the file
+                    parents[child] = dict.fromkeys(graph.objects(child, predicate))
             for parent, child in graph.subject_objects(SKOS.narrower):
                 parents.setdefault(child, {})[parent] = None
     concepts = dict.fromkeys(graph.subjects(RDF.type, SKOS.Concept))
@@ -82,6 +85,7 @@ def read_skos(text, form, file, language=None):
         concepts.update(dict.fromkeys(row))
     foreign = [concept for concept in concepts if concept not in labels and not graph.value(concept, RDF.type)]
     tags = Counter(tag for concept in concepts for tag in labels.get(concept, ()))
+    language = language or next((str(tag) for tag in graph.objects(None, rdflib.URIRef(OWN + "language"))), None)
     draft.language = _chosen_language(tags, language, file)
     others = [tag for tag in tags if tag != draft.language and tag is not None]
     if others:
@@ -103,7 +107,7 @@ def read_skos(text, form, file, language=None):
         if uri.startswith(OWN + "name:") and "name" not in kept:
             kept["name"] = unquote(uri[len(OWN + "name:") :])
         above = [parent for parent in parents.get(concept, ()) if parent not in deprecated and parent != concept]
-        draft.add(uri, None if not above else str(above[0]), None, **{k: v for k, v in kept.items() if v or k == "is_label"})
+        draft.add(uri, None if not above else str(above[0]), None, **{k: v for k, v in kept.items() if v or v is False})
         for parent in above[1:]:
             draft.add(uri, str(parent))
     if foreign:
@@ -140,19 +144,20 @@ def _skos_facts(graph, rdflib, skos, dcterms, concepts, draft):
                 continue
             own = facts.setdefault(concept, {})
             if what == "alternatives":
-                own.setdefault(what, []).append(str(value))
+                if what not in own:  # in the order of the file
+                    own[what] = [str(word) for word in graph.objects(concept, predicate)]
             elif what not in own or (value.language == draft.language and own.get("_language") != draft.language):
                 own[what], own["_language"] = str(value), value.language
     for predicate in (skos.notation, dcterms.identifier):
-        for concept, value in graph.subject_objects(predicate):
+        name = predicate.rsplit("#", 1)[-1].rsplit("/", 1)[-1]
+        for concept in dict.fromkeys(graph.subjects(predicate)):
             if concept in concepts:
-                attributes = facts.setdefault(concept, {}).setdefault("attributes", {})
-                name = predicate.rsplit("#", 1)[-1].rsplit("/", 1)[-1]
-                old = attributes.get(name)
-                attributes[name] = str(value) if old is None else [*(old if isinstance(old, list) else [old]), str(value)]
+                values = [str(value) for value in graph.objects(concept, predicate)]
+                facts.setdefault(concept, {}).setdefault("attributes", {})[name] = values if len(values) > 1 else values[0]
     for key, kept in (("name", str), ("is_label", lambda value: str(value) == "true"), ("attributes", json.loads)):
         for concept, value in graph.subject_objects(rdflib.URIRef(OWN + key)):
-            facts.setdefault(concept, {})[key] = kept(value)
+            own = facts.setdefault(concept, {})
+            own[key] = {**own.get(key, {}), **kept(value)} if key == "attributes" else kept(value)
     for own in facts.values():
         own.pop("_language", None)
     return facts
@@ -209,7 +214,7 @@ def _obo_tag(term, tag, value, file, line):
     elif tag == "name":
         term["text"] = _plain(value)
     elif tag == "is_a":
-        term["is_a"].append((re.sub(r"\s*\{.*\}$", "", _plain(value)).strip(), line))
+        term["is_a"].append((_plain(value), line))
     elif tag == "is_obsolete":
         term["obsolete"] = value.startswith("true")
     elif tag in ("def", "synonym"):
@@ -236,8 +241,9 @@ def _obo_tag(term, tag, value, file, line):
 
 
 def _plain(value):
-    """A value without the comment behind it (`is_a: GO:1 ! name`)."""
-    return _unescaped(re.split(r"(?<!\\)\s!(?:\s|$)", value)[0].strip())
+    """A value without the comment and the modifiers behind it (`is_a: GO:1 {source="x"} ! name`)."""
+    value = re.split(r"\s!(?:\s|$)", value)[0]
+    return _unescaped(re.sub(r"\s(?<!\\)\{.*\}\s*$", "", value).strip())
 
 
 def _unescaped(value):

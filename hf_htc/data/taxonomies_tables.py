@@ -68,6 +68,8 @@ class Table:
                 facts["description"] = value
             elif column.role == "is label":
                 facts["is_label"] = value.lower() not in ("0", "false", "no")
+            elif column.name == "attributes" and value.startswith("{"):  # as `taxonomies_writing` writes them
+                facts["attributes"].update(json.loads(value))
             elif column.name:
                 facts["attributes"][column.name] = value
         return facts
@@ -111,6 +113,7 @@ def read_table(table, separator=None, tabs=False, language=None):
 def _by_names(table, separator, language):
     if language is not None:
         _choose_language(table, language)
+    _promote_language(table)
     parents = table.having("parent")
     if not parents and table.having("source") and table.having("target"):
         parents, child = table.having("source")[:1], table.having("target")[:1]
@@ -177,8 +180,8 @@ def _promote_language(table):
 
 
 def _with_parents(table, parents):
-    _promote_language(table)
     candidates = table.having("child", "id", "name", "text") or [i for i in range(table.width) if i not in parents]
+    candidates = [i for i in candidates if all(table.column(i))] or candidates
     if not candidates:
         raise HTCError(f"has a column of parents ({table.named(parents)}) but none of the nodes.", file=table.file, mend=HELP)
     sets = {i: set(table.column(i)) - {""} for i in candidates}
@@ -188,7 +191,13 @@ def _with_parents(table, parents):
         known = sum(value in sets[key] or all(part.strip() in sets[key] for part in _parts(value, sets[key])) for value in values)
         return known / len(values) if values else 0
 
-    parent, key = max(((p, k) for p in parents for k in candidates), key=lambda pair: (round(fit(*pair), 2), -candidates.index(pair[1])))
+    def rank(pair):
+        named = table.columns[pair[0]].base  # "id" of "parent_id", "name" of "parent_name"
+        return named != "" and Column(named).role == table.columns[pair[1]].role, round(fit(*pair), 2), -candidates.index(pair[1])
+
+    pairs = [(p, k) for p in parents for k in candidates]
+    # What the name says counts, unless the values say otherwise.
+    parent, key = max((pair for pair in pairs if fit(*pair) > 0.5), key=rank, default=None) or max(pairs, key=lambda pair: rank(pair)[1:])
     key_role = table.columns[key].role
     ids = [i for i in table.having("id") if i != key] if key_role != "id" else []
     names = [i for i in table.having("name") if i != key]
