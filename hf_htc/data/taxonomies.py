@@ -62,7 +62,8 @@ def read_taxonomy(
     draft = _read(text, file.name, file.suffix, format, separator, language, delimiter, header)
     said = "" if file.facts.is_plain else f" ({file.facts.describe().partition(', ')[2].rstrip('.') or file.facts.encoding})"
     if isinstance(draft, LabelHierarchy):
-        return draft if labels is None else draft.with_labels(labels)
+        hierarchy = draft if language is None else draft.in_language(language)
+        return hierarchy if labels is None else hierarchy.with_labels(labels)
     hierarchy = draft.build(labels, root)
     if language is not None and draft.language is None:
         raise HTCError(

@@ -167,7 +167,7 @@ def _paths(hierarchy):
     for what, given in (
         ("structure-only nodes (they become labels)", hierarchy.num_labels < hierarchy.num_nodes),
         ("descriptions", hierarchy.descriptions is not None and any(hierarchy.descriptions)),
-        ("the language and translations", hierarchy.language is not None or any(hierarchy.translations.values())),
+        ("the language and translations", hierarchy.language is not None or bool(hierarchy.translations)),
         ("alternative names", hierarchy.alternative_names is not None),
         ("attributes", hierarchy.attributes is not None),
         ("that the first node is a label and no root (read it with `root=False`)", _has_one_root(hierarchy)),
@@ -217,7 +217,7 @@ def _skos(hierarchy):
         if not row:
             said.append(f"skos:topConceptOf <{OWN}scheme>")
         for tag, translated in hierarchy.translations.items():
-            if translated and translated[node]:
+            if translated[node]:
                 said.append(f"skos:prefLabel {_literal(translated[node], tag)}")
         said += [f"skos:altLabel {_literal(word, hierarchy.language)}" for word in (hierarchy.alternative_names or {node: ()})[node]]
         if hierarchy.descriptions is not None and hierarchy.descriptions[node]:
@@ -252,7 +252,7 @@ def _escaped(text):
 def _obo(hierarchy):
     uris = [own or f"{OWN}name:{quote(name, safe='')}"
             for name, own in zip(hierarchy.names, hierarchy.ids or [None] * hierarchy.num_nodes)]  # fmt: skip
-    lost = [] if hierarchy.language is None and not any(hierarchy.translations.values()) else ["the language and translations"]
+    lost = [] if hierarchy.language is None and not hierarchy.translations else ["the language and translations"]
     if _has_padding(hierarchy.texts) or _has_padding(hierarchy.ids) or any("\r" in text for text in hierarchy.texts):
         lost.append("blanks around texts and ids")
     if _has_one_root(hierarchy):
