@@ -146,7 +146,7 @@ def _read_numbered(lines, file, suffix, format, separator, language, delimiter, 
     found = find_separator(bodies)
     if separator is None and found is None or not any(mark in body for body in bodies for mark in (separator, found) if mark):
         if is_indented(lines):
-            return read_indented(lines, file)
+            return read_indented(lines, file, separator)
         coded = [NUMBERED.match(body) for body in bodies]
         if all(coded) and find_separator([match.group(3) for match in coded]) is None:
             rows = [(number, [match.group(1), match.group(3)]) for (number, _), match in zip(lines, coded)]

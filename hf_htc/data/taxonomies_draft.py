@@ -77,7 +77,7 @@ class Draft:
         node = self.nodes.get(key)
         if node is None:
             node = self.nodes[key] = Node(key, line)
-        elif parent is None and not node.parents and not facts:
+        elif parent is None and not node.parents and line not in (None, node.line):
             self.repeated.append(line)
         if parent is not None:
             self.mentioned.setdefault(parent, line)

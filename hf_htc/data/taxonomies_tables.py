@@ -11,7 +11,7 @@ from hf_htc.models.errors import HTCError
 from .taxonomies_codes import code_parents
 from .taxonomies_columns import Column
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
-from .taxonomies_lines import add_paths, find_separator
+from .taxonomies_lines import add_paths, find_separator, split_path
 
 
 # What joins several values in a cell.
@@ -180,7 +180,8 @@ def _promote_language(table):
 
 
 def _with_parents(table, parents):
-    candidates = table.having("child", "id", "name", "text") or [i for i in range(table.width) if i not in parents]
+    candidates = table.having("child", "id", "name", "text")
+    candidates += [i for i, column in enumerate(table.columns) if column.role is None]
     candidates = [i for i in candidates if all(table.column(i))] or candidates
     if not candidates:
         raise HTCError(f"has a column of parents ({table.named(parents)}) but none of the nodes.", file=table.file, mend=HELP)
@@ -247,6 +248,8 @@ def _parts(cell, known):
     """The parents in a cell: itself, or several where all of them are nodes."""
     if cell in known:
         return [cell]
+    if cell.startswith("["):
+        return split_cell(cell)
     for sign in IN_CELL:
         parts = [part.strip() for part in cell.split(sign) if part.strip()]
         if len(parts) > 1 and all(part in known for part in parts):
@@ -317,7 +320,7 @@ def _with_path(table, path, separator):
     if chosen is None:
         return None
     ids, names = table.having("id"), table.having("name", "text")
-    segments = [[part.strip() for part in cell.strip(chosen.strip() or chosen).split(chosen)] for cell in table.column(path)]
+    segments = [split_path(cell, chosen) for cell in table.column(path)]
     if ids and sum(part in set(table.column(ids[0])) for parts in segments for part in parts) > 0.9 * sum(map(len, segments)):
         draft = Draft(table.file, f"paths of ids in {table.named([path])}", "ids")
         for line, row, parts in zip(table.lines, table.rows, segments):
@@ -393,8 +396,7 @@ def _tree_numbers(table, key, numbers, ids):
     for line, row in zip(table.lines, table.rows):
         facts = _given(table.facts(row, used))
         if facts and row[key] in draft.nodes:
-            draft.add(row[key], None, line, **facts)
-    draft.repeated.clear()
+            draft.add(row[key], None, None, **facts)
     return draft
 
 
