@@ -264,7 +264,7 @@ def _rows(lines, sign, file, strict=True):
 
 def _read_rows(rows, sign, file, separator, language, header):
     head, below = _split_head(rows)
-    named = header if header is not None else len(rows) > 1 and is_header(head, below)
+    named = header if header is not None else is_header(head, below) if below else all(Column(cell).role for cell in head)
     if named and len(rows) < 2:
         raise HTCError("holds a header only.", file=file, mend="Give a file with at least one label.")
     tabs = sign == "\t"

@@ -120,9 +120,11 @@ def _by_names(table, separator, language):
         return _edges_of(table, parents[0], child[0], "edge list")
     if parents:
         return _with_parents(table, parents)
-    children = table.having("children", "child")
-    if children and table.having("id", "name"):
-        return _with_children(table, children[0])
+    keys = table.having("id", "name") or [i for i, column in enumerate(table.columns) if column.role is None]
+    if keys and table.having("children"):
+        return _with_children(table, keys[0], table.having("children")[0])
+    if keys and table.having("child"):
+        return _edges_of(table, keys[0], table.having("child")[0], "edge list", told=True)
     if table.having("path"):
         draft = _with_path(table, table.having("path")[0], separator)
         if draft is not None:
@@ -182,7 +184,6 @@ def _promote_language(table):
 def _with_parents(table, parents):
     candidates = table.having("child", "id", "name", "text")
     candidates += [i for i, column in enumerate(table.columns) if column.role is None]
-    candidates = [i for i in candidates if all(table.column(i))] or candidates
     if not candidates:
         raise HTCError(f"has a column of parents ({table.named(parents)}) but none of the nodes.", file=table.file, mend=HELP)
     sets = {i: set(table.column(i)) - {""} for i in candidates}
@@ -194,7 +195,8 @@ def _with_parents(table, parents):
 
     def rank(pair):
         named = table.columns[pair[0]].base  # "id" of "parent_id", "name" of "parent_name"
-        return named != "" and Column(named).role == table.columns[pair[1]].role, round(fit(*pair), 2), -candidates.index(pair[1])
+        told = named != "" and Column(named).role == table.columns[pair[1]].role
+        return told, round(fit(*pair), 2), all(table.column(pair[1])), -candidates.index(pair[1])
 
     pairs = [(p, k) for p in parents for k in candidates]
     # What the name says counts, unless the values say otherwise.
@@ -268,27 +270,24 @@ def _add_parent_names(draft, table, parents, parent, key_role):
             draft.add(key, None, names[key][1], id=key, text=names[key][0])
 
 
-def _with_children(table, children):
-    key = table.having("id", "name")[0]
+def _with_children(table, key, children):
     names = [i for i in table.having("name") if i != key]
     is_id = table.columns[key].role == "id"
     draft = Draft(table.file, f"adjacency table, columns {table.named([key, children])}", "ids" if is_id else "texts", complete=False)
     used = {key, children, *names[:1]}
     for line, row in zip(table.lines, table.rows):
         facts = {"id": row[key] if is_id else None, "text": row[names[0]] if names else row[key], **_given(table.facts(row, used))}
-        draft.mentioned.setdefault(row[key], line)
-        if any(facts.values()):
-            node = draft.nodes.get(row[key])
-            draft.add(row[key], None, line, **facts) if node is None else draft.add(row[key], None, None, **facts)
-        for child in split_cell(row[children]) if "|" in row[children] or ";" in row[children] or row[children][:1] == "[" else row[children].split(","):
+        draft.add(row[key], None, None if row[key] in draft.nodes else line, **facts)
+        cell = row[children]
+        for child in split_cell(cell) if cell[:1] == "[" or "|" in cell or ";" in cell else cell.split(","):
             if child.strip():
                 draft.add(child.strip(), row[key], line)
     return draft
 
 
-def _edges_of(table, parent, child, form):
-    """An edge list whose order of columns its names leave open."""
-    if _is_turned(table, parent, child):
+def _edges_of(table, parent, child, form, told=False):
+    """An edge list; where names do not tell the order of its columns, their values do."""
+    if not told and _is_turned(table, parent, child):
         parent, child = child, parent
     draft = Draft(table.file, f"{form}, column {parent + 1} the parent and {child + 1} the child", "texts", complete=False)
     used = {parent, child}
