@@ -8,6 +8,9 @@ from hf_htc.cli.common import naming, set_up_logging
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 
 
+FORMS = ("skos", "csv", "json", "paths", "obo")
+
+
 def run(arguments):
     parser = argparse.ArgumentParser(
         prog="hf-htc info",
@@ -15,7 +18,7 @@ def run(arguments):
     )
     parser.add_argument("name", nargs="?", help="a taxonomy file, a data set folder, a checkpoint folder or a Hub id")
     parser.add_argument("--max_nodes", type=int, default=40, help="lines of the printed tree")
-    parser.add_argument("--to", choices=("skos", "csv", "json", "paths", "obo"), help="form in which the taxonomy is written")
+    parser.add_argument("--to", choices=FORMS, help="form in which the taxonomy is written")
     parser.add_argument("--output", help="file for `--to`; by default it is printed")
     parser.add_argument("--language", help="language of the texts, where the taxonomy has several")
     reading = parser.add_argument_group("how a taxonomy file is read, where it is not recognised")

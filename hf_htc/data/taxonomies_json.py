@@ -258,7 +258,9 @@ def _of_list(content, file, separator, language):
 
 
 def _has_parents(records):
-    return any(Column(key).role == "parent" for record in records[:50] for key in record)
+    return any(
+        Column(key).role == "parent" and not isinstance(value, dict) for record in records[:50] for key, value in record.items()
+    )
 
 
 def _is_flat(record):
@@ -325,8 +327,10 @@ def _of_records_by_name(content, file, separator, language):
     if _has_parents(values) or ids_below:
         records = [value if _has_id(value, key) else {"id": key, **value} for key, value in content.items()]
         return _flat_records(records, file, separator, language)
-    # A node may be called "data" or "items": then other nodes stand beside it.
-    if children is None or not all(Column(key).role or key == children for value in values for key in value):
+    # A node may be called "data" or "name": then objects stand below it and its siblings.
+    known = all(Column(key).role or key == children for value in values for key in value)
+    facts = any(not isinstance(held, dict) for value in values for held in value.values())
+    if children is None or not known or not facts and children != "children":
         return None
     name = "name" if _name_key(values[0]) is None or Column(_name_key(values[0])).role == "id" else None
     if name is None:

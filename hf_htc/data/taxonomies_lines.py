@@ -12,7 +12,7 @@ from .taxonomies_draft import Draft
 
 
 # Separators that hardly stand inside a name.
-UNMISTAKABLE = (" > ", " -> ", " >> ", " :: ", " » ", "->", ">>", "::", " | ")
+UNMISTAKABLE = (" > ", " -> ", " >> ", " :: ", " » ", "->", ">>", "::", " | ", " / ")
 # Boxes that `LabelHierarchy.tree` and the command `tree` draw, and marks of lists, count as indentation.
 BOXES = str.maketrans(dict.fromkeys("│├└┌─┬╰╭|`+", " "))
 BULLET = re.compile(r"^(\s*)(?:[-*•+o]\s+)")
@@ -31,19 +31,24 @@ def find_separator(paths):
         `str` or `None`: the separator after which most lines go on below something that others go on below too, or that is a line
         itself.
     """
-    known, best = set(paths), (0, None)
+    known, best = set(paths), ((False, 0), None)
     for separator in PATH_SEPARATORS:
         split = [split_path(path, separator) for path in paths if separator in path]
-        split = [segments for segments in split if all(segment.strip() for segment in segments)]
+        split = [segments for segments in split if all(segments)]
         if not split:
             continue
         firsts = Counter(segments[0] for segments in split)
-        below = sum(firsts[segments[0]] > 1 or separator.join(segments[:-1]).strip() in known for segments in split)
+        listed = [separator.join(segments[:-1]).strip() in known for segments in split]
+        below = sum(firsts[segments[0]] > 1 or above for segments, above in zip(split, listed))
         words = sum(f"{separator} " in path for path in paths)
         if not separator[0].isspace() and separator in ".:-" and (words or len(split) < 0.8 * len(paths)):
             continue  # a sign of a sentence, as in "St. John"
-        if below > best[0] and below >= 0.5 * len(split) and below >= 0.3 * len(paths):
-            best = (below, separator)
+        # Where every path has a line for what is above it, nothing else is needed.
+        if not (all(listed) and separator in UNMISTAKABLE) and not (below >= 0.5 * len(split) and below >= 0.3 * len(paths)):
+            continue
+        rank = all(listed), below
+        if rank > best[0]:
+            best = rank, separator
     if best[1] is None:  # one path per branch: only a sign that has no other use tells
         return next((s for s in UNMISTAKABLE if sum(s in path for path in paths) >= 0.8 * len(paths)), None)
     return best[1]

@@ -156,7 +156,7 @@ def _by_names(table, separator, language):
 
 def _choose_language(table, language):
     """Makes the names in this language the names, those of the others translations."""
-    chosen = [c for c in table.columns if c.role in ("name", "text") and c.language == language.lower()]
+    chosen = [c for c in table.columns if c.role in ("name", "text") and (c.language or "").lower() == language.lower()]
     if not chosen:
         tags = sorted({c.language for c in table.columns if c.language})
         raise HTCError(
