@@ -97,6 +97,8 @@ class DataArguments:
     allow_unlabelled: bool = field(
         default=False, metadata={"help": "Keep rows without labels; test files need no column of labels then."}
     )
+    language: str | None = field(default=None, metadata={"help": "Language of the taxonomy's texts, where it has several."})
+    keep_root: bool = field(default=False, metadata={"help": "Keep a node above all others of the taxonomy as a label."})
     validation_fraction: float = field(
         default=0.1, metadata={"range": "[0, 1)", "help": "Share of the training data for validation where there is none."}
     )

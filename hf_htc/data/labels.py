@@ -340,19 +340,22 @@ def _normalize_paths(sets, separator, origin, log):
 # ---------------------------------------------------------------- hierarchy and ids
 
 
-def load_taxonomy(taxonomy, path_separator, log):
+def load_taxonomy(taxonomy, options, log):
     """
     A hierarchy that was given, as an object or as a file; `None` without one, or when the log took the problem of the file.
 
     Args:
         taxonomy ([`LabelHierarchy`], `str` or `os.PathLike`, *optional*).
-        path_separator (`str`, *optional*): What joins the labels if they are paths.
+        options ([`ReadOptions`]): `path_separator`, `language`, `keep_root`.
         log ([`ProblemLog`]): Takes an unusable taxonomy file.
     """
-    if taxonomy is None or isinstance(taxonomy, LabelHierarchy):
-        return taxonomy
+    if taxonomy is None:
+        return None
+    if isinstance(taxonomy, LabelHierarchy):
+        return taxonomy if options.language is None else taxonomy.in_language(options.language)
     try:
-        return LabelHierarchy.from_file(taxonomy, separator=path_separator)
+        root = False if options.keep_root else None
+        return LabelHierarchy.from_file(taxonomy, separator=options.joint, root=root, language=options.language)
     except (OSError, ImportError):  # a missing file or package is no matter of its content
         raise
     except (TypeError, ValueError) as error:

@@ -51,6 +51,7 @@ class ReadOptions:
         missing_values (`list[str]`): Compared without case.
         level_gaps (`str`): `"refuse"` or `"close"`.
         skip_bad_rows, skip_empty_texts, allow_unlabelled (`bool`).
+        language (`str`, *optional*), keep_root (`bool`): Of the taxonomy.
     """
 
     text_column: str | list = "text"
@@ -67,6 +68,8 @@ class ReadOptions:
     skip_bad_rows: bool = False
     skip_empty_texts: bool = False
     allow_unlabelled: bool = False
+    language: str | None = None
+    keep_root: bool = False
 
     def __post_init__(self):
         """Raises [`HTCError`] for what contradicts itself or is none of the allowed values."""

@@ -147,7 +147,7 @@ def _check_source(name_or_path, files, repository):
 
 def _looked_up(source, options, log, keep_unknown):
     """[`Prepared`] from raw splits: what labels are, the hierarchy, and the ids."""
-    given = load_taxonomy(source.taxonomy, options.joint, log)
+    given = load_taxonomy(source.taxonomy, options, log)
     is_object = isinstance(source.taxonomy, LabelHierarchy)
     class_names = read_class_names(options.class_names) if options.class_names is not None else {}
     known = {*given.names, *given.texts, *filter(None, given.ids or ())} if given is not None else ()
