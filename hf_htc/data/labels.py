@@ -69,13 +69,6 @@ class NameSets:
         self.codes = self.codes[~wrong]
         self.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(self.indptr) - 1))]).astype(np.int64)
 
-    def take(self, rows):
-        """The sets of a selection of rows."""
-        lengths = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        places = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths) + np.repeat(self.indptr[:-1][rows], lengths)
-        return NameSets(indptr, self.codes[places], self.names, self.is_path, self.numbers)
-
 
 def name_sets(dataset, label_columns, origin, log, options=None, forms=None, id_names=None):
     """

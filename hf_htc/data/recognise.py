@@ -105,14 +105,6 @@ class Recognised:
             parts.append(f"packed with {self.compression}" + (f" ({self.member})" if self.member else ""))
         return f"{self.name}: " + ", ".join(parts) + "." + "".join(f" {note}" for note in self.notes)
 
-    @property
-    def is_plain(self):
-        """Whether there is nothing to say: UTF-8 without a mark, usual line ends, nothing packed."""
-        return not (self.compression or self.bom or self.words or self.notes or self.newline == "\r") and self.encoding in (
-            None,
-            "utf-8",
-        )
-
 
 KINDS = {
     "jsonl": "JSON lines",
@@ -372,7 +364,7 @@ def packed_suffix(path, facts):
 def refuse_binary(start, name):
     """Raises [`HTCError`] for the first bytes of what is no text, naming what it is."""
     for mark, kind, advice in BINARIES:
-        if start.startswith(mark) and (advice is not None or mark != b"\xff\xff\xff\xff"):
+        if start.startswith(mark):
             raise HTCError(f"is {kind}, not text." if advice else f"is a {kind} file, not text.", file=name, mend=advice)
     marked = any(start.startswith(mark) for mark in BOMS)
     if b"\0" in start and not marked and _wide(start) is None:
