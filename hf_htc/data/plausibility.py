@@ -73,11 +73,10 @@ def _odd_names(names, log):
     long = [name for name in names if len(name) > 200]
     if long:
         _add(log, "long_name", f"{len(long)} labels have more than 200 characters: {long[0][:80]!r}. Are they texts?", long)
-    for separator, sign in ((";", ";"), ("|", "|"), (",", ",")):
-        parts = {part.strip() for name in names if separator in name for part in name.split(separator)}
-        several = [name for name in names if separator in name and all(part.strip() in names for part in name.split(separator))]
-        # Parts that are labels of other documents, or that stand in several such names.
-        if several and parts:
+    known = set(names)
+    for sign in (";", "|", ","):
+        several = [name for name in names if sign in name and all(part.strip() in known for part in name.split(sign))]
+        if several:
             _add(
                 log,
                 "several_labels_as_one",

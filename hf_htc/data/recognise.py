@@ -29,7 +29,7 @@ CHUNK = 1 << 22
 # First bytes -> how the file is packed.
 PACKINGS = {
     b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
+    b"BZh91AY&": "bzip2",  # the digit is the size of its blocks
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"PK\x03\x04": "zip",
@@ -42,7 +42,6 @@ BINARIES = (
     (b"ARROW1", "arrow", None),
     (b"\xff\xff\xff\xff", "arrow", None),
     (b"FEA1", "an old Feather file", "Write it again as Parquet."),
-    (b"ORC", "an ORC file", "Write it as Parquet."),
     (b"%PDF", "a PDF document", "Export its text and labels as CSV or JSONL."),
     (b"\xd0\xcf\x11\xe0", "an old Office document (.xls, .doc)", "Save it as .xlsx or CSV."),
     (b"SQLite format 3", "an SQLite data base", "Export the table as CSV."),
@@ -104,6 +103,12 @@ class Recognised:
         if self.compression:
             parts.append(f"packed with {self.compression}" + (f" ({self.member})" if self.member else ""))
         return f"{self.name}: " + ", ".join(parts) + "." + "".join(f" {note}" for note in self.notes)
+
+    @property
+    def is_plain(self):
+        """Whether there is nothing to say: UTF-8 without a mark, usual line ends, nothing packed."""
+        is_usual = self.encoding in (None, "utf-8") and self.newline != "\r"
+        return is_usual and not (self.compression or self.bom or self.words or self.notes)
 
 
 KINDS = {
@@ -314,6 +319,8 @@ def open_binary(path):
     with open(path, "rb") as stream:
         start = stream.read(8)
         stream.seek(0)
+        if start.startswith(b"BZh"):
+            start = start[:3] + b"9" + start[4:]
         packing = next((kind for mark, kind in PACKINGS.items() if start.startswith(mark)), None)
         member, errors = None, BROKEN
         if packing == "zip":
