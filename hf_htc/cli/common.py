@@ -50,7 +50,8 @@ class DataArguments:
     label_column: str = field(
         default="labels",
         metadata={
-            "help": "Column of the labels, or several, comma-separated: the levels of a path, or columns of 0 and 1. Given several "
+            "help": "Column of the labels, or several, comma-separated: the levels of a path, or columns of 0 and 1. Given "
+            "several "
             "times, each is a path of its own: --label_column a1,a2 --label_column b1,b2."
         },
     )
@@ -58,7 +59,8 @@ class DataArguments:
     path_separator: str | None = field(
         default=None,
         metadata={
-            "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no paths."
+            "help": "The labels are paths, e.g. '/' for 'sport/football'; recognised where there is no taxonomy. 'none': no "
+            "paths."
         },
     )
     class_names: str | None = field(
@@ -96,6 +98,8 @@ class DataArguments:
     allow_unlabelled: bool = field(
         default=False, metadata={"help": "Keep rows without labels; test files need no column of labels then."}
     )
+    language: str | None = field(default=None, metadata={"help": "Language of the taxonomy's texts, where it has several."})
+    keep_root: bool = field(default=False, metadata={"help": "Keep a node above all others of the taxonomy as a label."})
     validation_fraction: float = field(
         default=0.1, metadata={"range": "[0, 1)", "help": "Share of the training data for validation where there is none."}
     )
@@ -122,7 +126,8 @@ class DataArguments:
 
     def remember(self, checkpoint):
         """
-        Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is read
+        Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is
+        read
         in the same way.
 
         Args:

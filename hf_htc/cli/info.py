@@ -1,39 +1,87 @@
-"""`hf-htc info`: shows a taxonomy file or a checkpoint."""
+"""`hf-htc info`: shows a taxonomy file or a checkpoint, or writes its taxonomy in another form."""
 
 import argparse
 import os
+import sys
 
-from hf_htc.cli.common import naming
+from hf_htc.cli.common import naming, set_up_logging
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 
 
+FORMS = ("skos", "csv", "json", "paths", "obo")
+
+
 def run(arguments):
-    parser = argparse.ArgumentParser(prog="hf-htc info", description="Shows a taxonomy or a checkpoint; without one, versions.")
+    parser = argparse.ArgumentParser(
+        prog="hf-htc info",
+        description="Shows a taxonomy or a checkpoint, or writes its taxonomy in another form; without a name, versions.",
+    )
     parser.add_argument("name", nargs="?", help="a taxonomy file, a data set folder, a checkpoint folder or a Hub id")
     parser.add_argument("--max_nodes", type=int, default=40, help="lines of the printed tree")
+    parser.add_argument("--to", choices=FORMS, help="form in which the taxonomy is written")
+    parser.add_argument("--output", help="file for `--to`; by default it is printed")
+    parser.add_argument("--language", help="language of the texts, where the taxonomy has several")
+    reading = parser.add_argument_group("how a taxonomy file is read, where it is not recognised")
+    reading.add_argument("--format", help="form of the file: table, edges, paths, indented, json, skos or obo")
+    reading.add_argument("--separator", help="what joins the segments of a path, e.g. '--separator=--'")
+    reading.add_argument("--encoding", help="encoding of the file, e.g. 'cp1252'")
+    reading.add_argument("--delimiter", help="what splits the columns, e.g. ';' or 'tab'")
+    reading.add_argument(
+        "--header", action=argparse.BooleanOptionalAction, default=None, help="whether the first line names the columns"
+    )
+    reading.add_argument("--root", help="name of the root, which is no label")
+    reading.add_argument("--keep_root", action="store_true", help="keep a node above all others as a label")
     options = parser.parse_args(arguments)
+    if options.output is not None and options.to is None:
+        raise HTCError("`--output` needs `--to`, the form to write: skos, csv, json, paths or obo.", field="output")
+    set_up_logging()
     if options.name is None:
         from hf_htc.training.manifest import accelerator_name, versions
 
         print("\n".join(f"{name} {version}" for name, version in versions().items()))
         print(f"accelerator {accelerator_name()}")
         return
-    if os.path.isfile(options.name):
-        show_hierarchy(_read(options.name), options.max_nodes)
-        return
-    if os.path.isdir(options.name) and not os.path.exists(os.path.join(options.name, "config.json")):
+    file = _taxonomy_file(options.name)
+    if options.to is not None:
+        _write(_read(file, options) if file else _of_checkpoint(options), options)
+    elif file is not None:
+        show_hierarchy(_read(file, options), options.max_nodes)
+    else:
+        show_checkpoint(options.name, options.max_nodes, options.language)
+
+
+def _taxonomy_file(name):
+    """The file itself, or the taxonomy of a data set folder; `None` for a checkpoint."""
+    if os.path.isfile(name):
+        return name
+    if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
         # As `load_htc_dataset` does: the lines of the .tsv lack texts and structure-only nodes.
-        for file in ("taxonomy.json", "taxonomy.tsv"):
-            if os.path.exists(os.path.join(options.name, file)):
-                show_hierarchy(_read(os.path.join(options.name, file)), options.max_nodes)
-                return
-    show_checkpoint(options.name, options.max_nodes)
+        files = (os.path.join(name, file) for file in ("taxonomy.json", "taxonomy.tsv"))
+        return next(filter(os.path.exists, files), None)
+    return None
 
 
-def _read(path):
+def _read(path, options):
     from hf_htc.models.hierarchy import LabelHierarchy
 
-    return LabelHierarchy.from_file(path)
+    keywords = {key: getattr(options, key) for key in ("format", "separator", "encoding", "delimiter", "header")}
+    root = False if options.keep_root else options.root
+    return LabelHierarchy.from_file(path, root=root, language=options.language, **keywords)
+
+
+def _of_checkpoint(options):
+    hierarchy = _config(options.name).get_hierarchy()
+    return hierarchy if options.language is None else hierarchy.in_language(options.language)
+
+
+def _write(hierarchy, options):
+    from hf_htc.data.taxonomies_writing import taxonomy_text
+
+    if options.output is None:
+        sys.stdout.write(taxonomy_text(hierarchy, options.to))
+    else:
+        hierarchy.save(options.output, options.to)
+        print(f"{hierarchy} is in {options.output!r} as {options.to}.")
 
 
 def show_hierarchy(hierarchy, max_nodes):
@@ -44,8 +92,7 @@ def show_hierarchy(hierarchy, max_nodes):
     print(hierarchy.tree(max_nodes))
 
 
-def show_checkpoint(name, max_nodes):
-    """Prints method, size, settings, training labels and taxonomy of a checkpoint."""
+def _config(name):
     from transformers import AutoConfig
 
     import hf_htc
@@ -57,6 +104,12 @@ def show_checkpoint(name, max_nodes):
         config = AutoConfig.from_pretrained(name)
     if not hasattr(config, "get_hierarchy"):
         raise HTCError(f"{name!r} is a {config.model_type} checkpoint, not one of hf_htc.")
+    return config
+
+
+def show_checkpoint(name, max_nodes, language=None):
+    """Prints method, size, settings, training labels and taxonomy of a checkpoint."""
+    config = _config(name)
     print(
         f"{config.model_type}, written by hf_htc {config.hf_htc_version}; text encoder {config.text_config.model_type}, "
         f"pooling {config.pooling}"
@@ -76,7 +129,8 @@ def show_checkpoint(name, max_nodes):
             f"{unseen:,} labels without a document"
         )
     print(f"max_text_length: {config.max_text_length}; thresholds: {'0.5' if config.thresholds is None else 'tuned'}\n")
-    show_hierarchy(config.get_hierarchy(), max_nodes)
+    hierarchy = config.get_hierarchy()
+    show_hierarchy(hierarchy if language is None else hierarchy.in_language(language), max_nodes)
 
 
 def _size(shape):

@@ -34,7 +34,8 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
         unlabelled (`bool`): Whether columns of labels may be missing.
 
     Returns:
-        `tuple[list[str], list[list[str]]]`: columns of the text, groups of columns of labels; no groups where they are missing and
+        `tuple[list[str], list[list[str]]]`: columns of the text, groups of columns of labels; no groups where they are missing
+        and
         may be.
 
     Raises:
@@ -58,7 +59,8 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
     close = difflib.get_close_matches(missing[0], columns, n=1, cutoff=0.5)
     labels = [column for group in groups for column in group]
     raise HTCError(
-        f"{name} has no column {missing[0]!r}; its columns are {columns}. Name the right ones with `text_column` and `label_column`"
+        f"{name} has no column {missing[0]!r}; its columns are {columns}. Name the right ones with `text_column` and "
+        "`label_column`"
         + (f", e.g. {close[0]!r}." if close else ".")
         + (" Where a file has no labels, pass `allow_unlabelled=True`." if missing[0] in labels and texts[0] in columns else "")
     )
@@ -81,13 +83,14 @@ def _by_position(columns, options, name, table):
         return [columns[text]], [[columns[1 - text]]]
     first = [cell[:30] for cell in table.sampled[0]]
     raise HTCError(
-        f"{name} has no column {options.wanted()[0]!r}: its first line, {first}, is no header. Name the columns by their numbers, e.g. "
+        f"{name} has no column {options.wanted()[0]!r}: its first line, {first}, is no header. Name the columns by their "
+        "numbers, e.g. "
         "`text_column='1'`, `label_column='2'`, or pass `header=True` if it is one."
     )
 
 
 def text_array(values, origin, log, bad=None):
-    """Texts as an Arrow array: strings, or lists of tokens, which blanks join. Rows of a wrong type are added to the set `bad`."""
+    """Texts as an Arrow array: strings, or lists of tokens, which blanks join. The set `bad` takes rows of a wrong type."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
     tokens = [value for value in values if isinstance(value, list)]

@@ -48,11 +48,13 @@ class Document(NamedTuple):
 
 def read_documents(path, text_column="text", id_column="id", **options):
     """
-    Reads documents one after the other, whatever the form of the file: JSON lines, JSON, CSV and other tables, Parquet, Arrow, Excel,
+    Reads documents one after the other, whatever the form of the file: JSON lines, JSON, CSV and other tables, Parquet, Arrow,
+    Excel,
     fastText lines (whose labels are left out), or one text per line.
 
     Args:
-        path (`str` or `os.PathLike`): The file; an ending such as `.txt` is read as one text per line unless it is a table with the
+        path (`str` or `os.PathLike`): The file; an ending such as `.txt` is read as one text per line unless it is a table with
+        the
             column of the texts.
         text_column (`str` or `list[str]`, *optional*, defaults to `"text"`): Column of the texts, or several, which are joined.
         id_column (`str`, *optional*, defaults to `"id"`): Column that identifies a document, where there is one.
@@ -243,7 +245,8 @@ def write_predictions(records, path):
     """
     Writes prediction records by the ending of the file: JSON lines, CSV, TSV or Parquet; as a whole or not at all.
 
-    In CSV and TSV lists are JSON, which [`load_htc_dataset`] reads as labels; in Parquet the best labels are a list of `label` and
+    In CSV and TSV lists are JSON, which [`load_htc_dataset`] reads as labels; in Parquet the best labels are a list of `label`
+    and
     `score`.
 
     Args:

@@ -63,7 +63,8 @@ def guess_encoding(data):
     """
     The most plausible encoding of lines that are not UTF-8.
 
-    Of encodings that read the bytes equally well the usual one of the Western world is taken, as long as no word then has a sign or a
+    Of encodings that read the bytes equally well the usual one of the Western world is taken, as long as no word then has a
+    sign or a
     capital inside.
 
     Args:

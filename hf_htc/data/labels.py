@@ -69,13 +69,6 @@ class NameSets:
         self.codes = self.codes[~wrong]
         self.indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(self.indptr) - 1))]).astype(np.int64)
 
-    def take(self, rows):
-        """The sets of a selection of rows."""
-        lengths = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        places = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths) + np.repeat(self.indptr[:-1][rows], lengths)
-        return NameSets(indptr, self.codes[places], self.names, self.is_path, self.numbers)
-
 
 def name_sets(dataset, label_columns, origin, log, options=None, forms=None, id_names=None):
     """
@@ -135,7 +128,8 @@ def _one_column(dataset, column, origin, log, forms, id_names):
         return _from_cells(array, column, feature, origin, log, forms, id_names)
     if forms.options.label_separator is not None:
         raise HTCError(
-            f"`label_separator={forms.options.label_separator!r}` is for strings, but column {column!r} holds lists. Leave it out."
+            f"`label_separator={forms.options.label_separator!r}` is for strings, but column {column!r} holds lists. Leave it "
+            "out."
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = array.flatten()
@@ -231,7 +225,8 @@ def _from_levels(dataset, group, origin, log, forms):
         path, gap = path_of_levels(cells)
         if gap and forms.options.level_gaps == "refuse":
             problems[number] = (
-                f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to take "
+                f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to "
+                "take "
                 "the filled cells as the path."
             )
             path = []
@@ -261,7 +256,8 @@ def _report_cells(problems, codes, origin, log, kind, exception):
 def _refuse_type(kind, column, origin):
     if not pa.types.is_null(kind) and not (is_list(kind) and pa.types.is_null(kind.value_type)):
         raise HTCTypeError(
-            f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated strings with "
+            f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated "
+            "strings with "
             "`label_separator`."
         )
 
@@ -272,7 +268,8 @@ def _named_ids(values, feature, id_names, column, forms):
         return values.cast(pa.string())
     if names is None:
         raise HTCTypeError(
-            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names of the "
+            f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names "
+            "of the "
             "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
         )
     valid = values.drop_null()
@@ -336,19 +333,22 @@ def _normalize_paths(sets, separator, origin, log):
 # ---------------------------------------------------------------- hierarchy and ids
 
 
-def load_taxonomy(taxonomy, path_separator, log):
+def load_taxonomy(taxonomy, options, log):
     """
     A hierarchy that was given, as an object or as a file; `None` without one, or when the log took the problem of the file.
 
     Args:
         taxonomy ([`LabelHierarchy`], `str` or `os.PathLike`, *optional*).
-        path_separator (`str`, *optional*): What joins the labels if they are paths.
+        options ([`ReadOptions`]): `path_separator`, `language`, `keep_root`.
         log ([`ProblemLog`]): Takes an unusable taxonomy file.
     """
-    if taxonomy is None or isinstance(taxonomy, LabelHierarchy):
-        return taxonomy
+    if taxonomy is None:
+        return None
+    if isinstance(taxonomy, LabelHierarchy):
+        return taxonomy if options.language is None else taxonomy.in_language(options.language)
     try:
-        return LabelHierarchy.from_file(taxonomy, separator=path_separator)
+        root = False if options.keep_root else None
+        return LabelHierarchy.from_file(taxonomy, separator=options.joint, root=root, language=options.language)
     except (OSError, ImportError):  # a missing file or package is no matter of its content
         raise
     except (TypeError, ValueError) as error:
@@ -377,7 +377,8 @@ def recognise_paths(sets, forms, log, origins):
     separator = guess_path_separator(sorted(set().union(*(s.used() for s in sets))))
     if separator is not None:
         logger.warning(
-            f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to say it, or "
+            f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to "
+            "say it, or "
             "`path_separator='none'` if they are no paths."
         )
         for part, origin in zip(sets, origins):

@@ -128,6 +128,8 @@ def load_htc_dataset(
     skip_bad_rows=False,
     skip_empty_texts=False,
     allow_unlabelled=False,
+    language=None,
+    keep_root=False,
     unknown_labels="refuse",
     validation_fraction=0.1,
     seed=42,
@@ -180,6 +182,8 @@ def load_htc_dataset(
             labels are malformed, and rows without a text, with a warning that counts and lists them.
         allow_unlabelled (`bool`, *optional*, defaults to `False`): Keep rows without labels, as empty lists; validation and test
             files need no column of labels then.
+        language (`str`, *optional*): Of the texts of the taxonomy's nodes, where it has several.
+        keep_root (`bool`, *optional*, defaults to `False`): Keep a node above all others of a taxonomy file as a label.
         unknown_labels (`str`, *optional*, defaults to `"refuse"`): `"missed"`: labels that the taxonomy lacks become labels of
             their own behind its labels, which no model predicts: they count as missed.
         labels (`str`, *optional*, defaults to `"all"`): Which nodes of the taxonomy are labels. `"all"`: every node (or
@@ -232,6 +236,8 @@ def load_htc_dataset(
         skip_bad_rows=skip_bad_rows,
         skip_empty_texts=skip_empty_texts,
         allow_unlabelled=allow_unlabelled,
+        language=language,
+        keep_root=keep_root,
     )
     check_choices(labels, closure, unknown_labels, validation_fraction)
     log = ProblemLog(strict=True, skipped=skipped_kinds(options))

@@ -51,6 +51,7 @@ class ReadOptions:
         missing_values (`list[str]`): Compared without case.
         level_gaps (`str`): `"refuse"` or `"close"`.
         skip_bad_rows, skip_empty_texts, allow_unlabelled (`bool`).
+        language (`str`, *optional*), keep_root (`bool`): Of the taxonomy.
     """
 
     text_column: str | list = "text"
@@ -67,6 +68,8 @@ class ReadOptions:
     skip_bad_rows: bool = False
     skip_empty_texts: bool = False
     allow_unlabelled: bool = False
+    language: str | None = None
+    keep_root: bool = False
 
     def __post_init__(self):
         """Raises [`HTCError`] for what contradicts itself or is none of the allowed values."""
@@ -115,7 +118,8 @@ class ReadOptions:
                 raise HTCError(f"`{name}` is an empty string; give a character such as '{example}', or None.")
         if self.label_separator is not None and self.label_separator == self.path_separator:
             raise HTCError(
-                f"`label_separator` and `path_separator` are both {self.label_separator!r}; labels and segments need different ones."
+                f"`label_separator` and `path_separator` are both {self.label_separator!r}; labels and segments need "
+                "different ones."
             )
         levels = [group for group in self.label_groups() if len(group) > 1]
         if self.label_separator is not None and levels:

@@ -1,4 +1,4 @@
-"""Whether data and taxonomy look as they are meant: one pass over names and counts, for the checks and, as warnings, for every load.
+"""Whether data and taxonomy look as they are meant: one pass over names and counts, for the checks and for every load.
 
 Legend: `N` labels.
 """
@@ -19,7 +19,8 @@ SHOWN = 5
 
 def look_over(prepared, log):
     """
-    Adds what looks wrong to the log: names that are lists or hold line breaks, names that are all numbers 0 and 1, the same name on
+    Adds what looks wrong to the log: names that are lists or hold line breaks, names that are all numbers 0 and 1, the same
+    name on
     two levels, near-duplicates, placeholders, a label of every document, labels of the first level only, labels without training
     documents and labels that training never sees.
 
@@ -72,11 +73,10 @@ def _odd_names(names, log):
     long = [name for name in names if len(name) > 200]
     if long:
         _add(log, "long_name", f"{len(long)} labels have more than 200 characters: {long[0][:80]!r}. Are they texts?", long)
-    for separator, sign in ((";", ";"), ("|", "|"), (",", ",")):
-        parts = {part.strip() for name in names if separator in name for part in name.split(separator)}
-        several = [name for name in names if separator in name and all(part.strip() in names for part in name.split(separator))]
-        # Parts that are labels of other documents, or that stand in several such names.
-        if several and parts:
+    known = set(names)
+    for sign in (";", "|", ","):
+        several = [name for name in names if sign in name and all(part.strip() in known for part in name.split(sign))]
+        if several:
             _add(
                 log,
                 "several_labels_as_one",
@@ -125,7 +125,8 @@ def _two_levels(hierarchy, log):
         _add(
             log,
             "name_on_two_levels",
-            f"{len(found)} names stand on several levels: {_shown(found)} ({found[0]!r} on the levels {example}). If the columns are "
+            f"{len(found)} names stand on several levels: {_shown(found)} ({found[0]!r} on the levels {example}). If the "
+            "columns are "
             "the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
             found,
         )
@@ -153,7 +154,8 @@ def _placeholders(hierarchy, held, log):
         _add(
             log,
             "placeholder_label",
-            f"{len(found)} labels look like placeholders for a missing value: {_shown(found)}. If they are none, all is well; otherwise "
+            f"{len(found)} labels look like placeholders for a missing value: {_shown(found)}. If they are none, all is well; "
+            "otherwise "
             "empty these cells.",
             found,
         )
@@ -166,7 +168,8 @@ def _everywhere(hierarchy, splits, counts, log):
         _add(
             log,
             "label_on_every_document",
-            f"Every document has the label {_shown(found)}, which then says nothing. Leave it out, e.g. as the root of the taxonomy.",
+            f"Every document has the label {_shown(found)}, which then says nothing. Leave it out, e.g. as the root of the "
+            "taxonomy.",
             found,
         )
 
@@ -178,7 +181,8 @@ def _first_level_only(hierarchy, held, log):
         _add(
             log,
             "first_level_only",
-            f"All labels of documents are on the first level, though {len(below)} of them have descendants, which no document has: "
+            f"All labels of documents are on the first level, though {len(below)} of them have descendants, which no document "
+            "has: "
             f"{_shown(names)}. Is the column of the deepest level meant?",
             names,
         )

@@ -147,7 +147,7 @@ def _check_source(name_or_path, files, repository):
 
 def _looked_up(source, options, log, keep_unknown):
     """[`Prepared`] from raw splits: what labels are, the hierarchy, and the ids."""
-    given = load_taxonomy(source.taxonomy, options.joint, log)
+    given = load_taxonomy(source.taxonomy, options, log)
     is_object = isinstance(source.taxonomy, LabelHierarchy)
     class_names = read_class_names(options.class_names) if options.class_names is not None else {}
     known = {*given.names, *given.texts, *filter(None, given.ids or ())} if given is not None else ()
@@ -193,7 +193,8 @@ def _name_numbers(sets, class_names, path):
                 part.names[code] = class_names[name]
             elif name.isdecimal():
                 raise HTCError(
-                    f"The labels hold the number {name}, which `class_names` ({str(path)!r}) does not name; it has {len(class_names)}."
+                    f"The labels hold the number {name}, which `class_names` ({str(path)!r}) does not name; it has "
+                    f"{len(class_names)}."
                 )
 
 
@@ -250,7 +251,8 @@ def _keep_unknown(prepared):
         rows = keys // prepared.hierarchy.num_labels
         part.csr = np.searchsorted(rows, np.arange(num_rows + 1)).astype(np.int64), keys % prepared.hierarchy.num_labels
     logger.warning(
-        f"{sum(len(part.missed) for part in prepared.splits.values())} labels of documents are unknown to the taxonomy and count as "
+        f"{sum(len(part.missed) for part in prepared.splits.values())} labels of documents are unknown to the taxonomy and "
+        "count as "
         f"missed: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} ({len(names)} names)."
     )
 

@@ -29,7 +29,7 @@ CHUNK = 1 << 22
 # First bytes -> how the file is packed.
 PACKINGS = {
     b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
+    b"BZh91AY&": "bzip2",  # the digit is the size of its blocks
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"PK\x03\x04": "zip",
@@ -42,7 +42,6 @@ BINARIES = (
     (b"ARROW1", "arrow", None),
     (b"\xff\xff\xff\xff", "arrow", None),
     (b"FEA1", "an old Feather file", "Write it again as Parquet."),
-    (b"ORC", "an ORC file", "Write it as Parquet."),
     (b"%PDF", "a PDF document", "Export its text and labels as CSV or JSONL."),
     (b"\xd0\xcf\x11\xe0", "an old Office document (.xls, .doc)", "Save it as .xlsx or CSV."),
     (b"SQLite format 3", "an SQLite data base", "Export the table as CSV."),
@@ -108,10 +107,8 @@ class Recognised:
     @property
     def is_plain(self):
         """Whether there is nothing to say: UTF-8 without a mark, usual line ends, nothing packed."""
-        return not (self.compression or self.bom or self.words or self.notes or self.newline == "\r") and self.encoding in (
-            None,
-            "utf-8",
-        )
+        is_usual = self.encoding in (None, "utf-8") and self.newline != "\r"
+        return is_usual and not (self.compression or self.bom or self.words or self.notes)
 
 
 KINDS = {
@@ -174,12 +171,14 @@ def open_text(path, encoding=None, name=None, strict=True):
     Recognises compression, encoding and line ends of a text file.
 
     Args:
-        path (`str` or `os.PathLike`): A file, plain or packed (`.gz`, `.bz2`, `.xz`, `.zst`, `.zip` with one file in it); told by its
+        path (`str` or `os.PathLike`): A file, plain or packed (`.gz`, `.bz2`, `.xz`, `.zst`, `.zip` with one file in it); told
+        by its
             content, whatever its ending.
         encoding (`str`, *optional*): Python's name of an encoding. By default a byte order mark tells, then UTF-8 is tried on the
             whole file, and only then the encoding is guessed (`charset-normalizer`).
         name (`str`, *optional*): For messages; defaults to the file's name.
-        strict (`bool`, *optional*, defaults to `True`): Whether a UTF-8 file with some lines that are not UTF-8 is refused. Otherwise
+        strict (`bool`, *optional*, defaults to `True`): Whether a UTF-8 file with some lines that are not UTF-8 is refused.
+        Otherwise
             `facts.bad_lines` names them, and their bytes become lone surrogates.
 
     Returns:
@@ -320,6 +319,8 @@ def open_binary(path):
     with open(path, "rb") as stream:
         start = stream.read(8)
         stream.seek(0)
+        if start.startswith(b"BZh"):
+            start = start[:3] + b"9" + start[4:]
         packing = next((kind for mark, kind in PACKINGS.items() if start.startswith(mark)), None)
         member, errors = None, BROKEN
         if packing == "zip":
@@ -370,7 +371,7 @@ def packed_suffix(path, facts):
 def refuse_binary(start, name):
     """Raises [`HTCError`] for the first bytes of what is no text, naming what it is."""
     for mark, kind, advice in BINARIES:
-        if start.startswith(mark) and (advice is not None or mark != b"\xff\xff\xff\xff"):
+        if start.startswith(mark):
             raise HTCError(f"is {kind}, not text." if advice else f"is a {kind} file, not text.", file=name, mend=advice)
     marked = any(start.startswith(mark) for mark in BOMS)
     if b"\0" in start and not marked and _wide(start) is None:

@@ -202,7 +202,8 @@ def guess_path_separator(names):
         names (`Iterable[str]`): Different labels.
 
     Returns:
-        `str`, or `None`: nine of ten labels hold it, and labels share their first segments; a dot only where every label holds it,
+        `str`, or `None`: nine of ten labels hold it, and labels share their first segments; a dot only where every label holds
+        it,
         none has a blank, and no segment is a number.
     """
     names = [name for name in names if name]
@@ -231,7 +232,8 @@ def guess_path_separator(names):
 
 def read_class_names(path):
     """
-    Names of numbered labels: one per line, counted from 0; a JSON list, or an object of numbers and names; a table of two columns.
+    Names of numbered labels: one per line, counted from 0; a JSON list, or an object of numbers and names; a table of two
+    columns.
 
     Returns:
         `dict[str, str]`: number as a string -> name.
@@ -300,7 +302,8 @@ def class_lines(path, numbers):
     if values[0] == 0:
         return None
     raise HTCError(
-        f"The labels are numbers from {values[0]} to {values[-1]}, and {Path(path).name} has {len(names)} lines: they may count from "
+        f"The labels are numbers from {values[0]} to {values[-1]}, and {Path(path).name} has {len(names)} lines: they may "
+        "count from "
         "0 or from 1. Give `class_names`, a table of number and name."
     )
 

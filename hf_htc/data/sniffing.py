@@ -82,7 +82,8 @@ class TableFacts:
 
     Attributes:
         delimiter (`str`): One character.
-        quoting (`str`): `"quotes"`: a field in double quotes may hold delimiters and line ends, and a quote in it is written twice;
+        quoting (`str`): `"quotes"`: a field in double quotes may hold delimiters and line ends, and a quote in it is written
+        twice;
             `"none"`: quotes are characters like others.
         header (`bool`): Whether the first row names the columns.
         columns (`list[str]`): Their names; `"1"`, `"2"`, ... without a header.
@@ -144,7 +145,8 @@ def split_rows(lines, delimiter, quoting):
         delimiter (`str`), quoting (`str`): As in [`TableFacts`].
 
     Yields:
-        `(first, last, row)`: numbers of the first and last line of a row, from 1, and its fields; an empty list for an empty line,
+        `(first, last, row)`: numbers of the first and last line of a row, from 1, and its fields; an empty list for an empty
+        line,
         and a string, what is wrong, for a row that cannot be split.
     """
     if quoting == "none":

@@ -96,7 +96,8 @@ def _saved(folder, argument=None):
         dataset = load_from_disk(str(folder))
     if argument is not None and isinstance(dataset, DatasetDict):
         raise HTCError(
-            f"{str(folder)!r} holds the splits {list(dataset)}; pass it as `name_or_path` (`--dataset`), or one of them as `{argument}`."
+            f"{str(folder)!r} holds the splits {list(dataset)}; pass it as `name_or_path` (`--dataset`), or one of them as "
+            f"`{argument}`."
         )
     return dataset
 

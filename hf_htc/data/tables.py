@@ -27,7 +27,8 @@ def read_table(file, options, log, bar):
         bar: A progress bar; counts characters.
 
     Returns:
-        `tuple[dict[str, pa.ChunkedArray], np.ndarray]`: columns of strings, and the first line of each row. `file.facts.table` says
+        `tuple[dict[str, pa.ChunkedArray], np.ndarray]`: columns of strings, and the first line of each row. `file.facts.table`
+        says
         what was recognised.
     """
     sample, whole = file.sample()
@@ -63,7 +64,8 @@ def table_rows(file, table, options, count=lambda size: None):
         count (`Callable[[int], None]`, *optional*): Told the characters of each line.
 
     Yields:
-        `(line, rows, problem)`: rows that stand in consecutive lines, the first of them, and `None`; or one row in `rows` with the
+        `(line, rows, problem)`: rows that stand in consecutive lines, the first of them, and `None`; or one row in `rows` with
+        the
         kind of its problem and what it is.
     """
     with long_fields(), file.stream() as stream:
@@ -150,7 +152,8 @@ def _problem_of(row, lines, last, file, table, options):
     if len(lines) > 1 and is_open and swallows(lines, table.delimiter, len(table.columns)):
         return (
             "unreadable_row",
-            f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a row by "
+            f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a "
+            "row by "
             "itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
         )
     return None

@@ -62,7 +62,8 @@ def read_taxonomy(
     draft = _read(text, file.name, file.suffix, format, separator, language, delimiter, header)
     said = "" if file.facts.is_plain else f" ({file.facts.describe().partition(', ')[2].rstrip('.') or file.facts.encoding})"
     if isinstance(draft, LabelHierarchy):
-        return draft if labels is None else draft.with_labels(labels)
+        hierarchy = draft if language is None else draft.in_language(language)
+        return hierarchy if labels is None else hierarchy.with_labels(labels)
     hierarchy = draft.build(labels, root)
     if language is not None and draft.language is None:
         raise HTCError(
@@ -112,12 +113,21 @@ def _parse_yaml(text, file):
 
 def _read_lines(text, file, suffix, format, separator, language, delimiter, header):
     lines, comments, titles = _without_comments(text, header)
+    lines = _Lines(lines, text)
     if not lines:
         raise HTCError("holds comments only.", file=file, mend="Give a file with at least one label.")
     draft = _read_numbered(lines, file, suffix, format, separator, language, delimiter, header, titles)
     if comments and isinstance(draft, Draft):
         draft.notes.append(f"{comments} comment line{'s' if comments > 1 else ''} left out.")
     return draft
+
+
+class _Lines(list):
+    """Lines with their numbers, without comments and blank ones; `raw` has those too from the first line on, for quoted cells."""
+
+    def __init__(self, kept, text):
+        super().__init__(kept)
+        self.raw = list(enumerate(text.split("\n"), 1))[kept[0][0] - 1 :] if kept else []
 
 
 def _read_numbered(lines, file, suffix, format, separator, language, delimiter, header, titles):
@@ -138,7 +148,7 @@ def _read_numbered(lines, file, suffix, format, separator, language, delimiter, 
     found = find_separator(bodies)
     if separator is None and found is None or not any(mark in body for body in bodies for mark in (separator, found) if mark):
         if is_indented(lines):
-            return read_indented(lines, file)
+            return read_indented(lines, file, separator)
         coded = [NUMBERED.match(body) for body in bodies]
         if all(coded) and find_separator([match.group(3) for match in coded]) is None:
             rows = [(number, [match.group(1), match.group(3)]) for (number, _), match in zip(lines, coded)]
@@ -237,22 +247,28 @@ def _rows(lines, sign, file, strict=True):
     if sign == "\t":
         fields = [cell for _, line in lines[:200] for cell in line.strip("\r\n").split("\t") if cell]
         quoting = "quotes" if all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in fields) else "none"
+    source = lines if quoting == "none" else lines.raw
     rows = []
     with long_fields():
-        for first, _, row in split_rows([line + "\n" for _, line in lines], sign, quoting):
+        for first, _, row in split_rows([line + "\n" for _, line in source], sign, quoting):
+            number = source[min(first, len(source)) - 1][0]
             if isinstance(row, str):
                 if not strict:
                     return [(1, [""])]
-                raise HTCError(f"cannot be split into columns: {row}.", file=file, line=lines[min(first, len(lines)) - 1][0],
+                raise HTCError(f"cannot be split into columns: {row}.", file=file, line=number,
                                mend='Double the quotes inside a quoted field: "a ""b"" c".')  # fmt: skip
             if any(cell.strip() for cell in row):
-                rows.append((lines[first - 1][0], row))
+                rows.append((number, row))
+    if source is not lines:
+        # A comment between rows; one in quotes is a name.
+        kept = {number for number, _ in lines}
+        rows = [(number, row) for number, row in rows if number in kept or len(row) == len(rows[0][1]) > 1]
     return rows
 
 
 def _read_rows(rows, sign, file, separator, language, header):
     head, below = _split_head(rows)
-    named = header if header is not None else len(rows) > 1 and is_header(head, below)
+    named = header if header is not None else is_header(head, below) if below else all(Column(cell).role for cell in head)
     if named and len(rows) < 2:
         raise HTCError("holds a header only.", file=file, mend="Give a file with at least one label.")
     tabs = sign == "\t"

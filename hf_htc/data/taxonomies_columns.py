@@ -109,7 +109,7 @@ class Column:
         if self.role is None and match and not match.group(2).isupper():
             role, base = _role(match.group(1))
             if role in ("name", "alternative", "description", "text"):
-                self.role, self.base, self.language = role, base, match.group(2).lower()
+                self.role, self.base, self.language = role, base, match.group(2)
 
     @property
     def is_level(self):
@@ -165,7 +165,10 @@ def is_header(cells, rows):
         return False  # the name of a node, which later lines use
     strong = {"parent", "child", "children", "id", "name", "numbers", "path", "source", "alternative"}
     if strong & {column.role for column in columns} and sum(told) * 2 >= len(cells):
-        # A word such as "Root" or "Children" may be a node: its row then has a node's neighbours in other rows.
+        roles = {column.role for column in columns}
+        if len(cells) > 2 and "parent" in roles and roles & {"id", "name", "child"}:
+            return True
+        # A word such as "Name" or "Children" may be a node, which other lines then use.
         others = set().union(*below) if below else set()
         return not any(cell in others for cell in filled)
     if len(cells) > 1 and all(told):

@@ -77,7 +77,7 @@ class Draft:
         node = self.nodes.get(key)
         if node is None:
             node = self.nodes[key] = Node(key, line)
-        elif parent is None and not node.parents and not facts:
+        elif parent is None and not node.parents and line not in (None, node.line):
             self.repeated.append(line)
         if parent is not None:
             self.mentioned.setdefault(parent, line)
@@ -109,6 +109,8 @@ class Draft:
     def settle_root(self, root, labels):
         """Takes the virtual root out, see [`LabelHierarchy.from_file`]; returns the name of a real node that was left out."""
         if root is False:
+            for key in [key for key in self.mentioned if self.complete and key not in self.nodes and str(key).casefold() in ROOT_WORDS]:
+                self._take_out(key)  # it has no entry of its own: only a word for no parent
             return None
         if isinstance(root, str):
             roots = [key for key in self.mentioned if key == root or self._is_called(key, root)]

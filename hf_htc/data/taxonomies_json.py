@@ -9,7 +9,7 @@ from hf_htc.models.hierarchy import LabelHierarchy
 
 from .taxonomies_columns import Column
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
-from .taxonomies_lines import add_paths, find_separator
+from .taxonomies_lines import add_paths, find_separator, split_path
 from .taxonomies_tables import Table, read_table
 
 
@@ -84,7 +84,7 @@ def read_json(content, file, separator=None, language=None):
         if draft is not None:
             return draft
     if isinstance(content, dict) and content:
-        draft = _of_mapping(content, file)
+        draft = _of_mapping(content, file, separator, language)
         if draft is not None:
             return draft
     return _nested(content, file, separator)
@@ -97,14 +97,11 @@ def _inside(content):
         other = [key for key in content if key not in lists]
         if len(lists) != 1 or lists[0] not in CHILDREN and other or any(not _is_scalar(content[key]) for key in other):
             break
-        if _name_key(content) is not None or not _is_wrapper(content[lists[0]], lists[0], other):
+        # Beside a name they would be the children of a node.
+        if _name_key({key: content[key] for key in other}) is not None or _name_key(content[lists[0]][0]) is None:
             break
         content = content[lists[0]]
     return content
-
-
-def _is_wrapper(items, key, other):
-    return _name_key(items[0]) is not None and (key in CHILDREN or not other) and key not in items[0]
 
 
 def _is_list(value, kind):
@@ -128,17 +125,13 @@ def _text(value, file, where):
 
 def _name_key(record):
     """The key under which a record has its name, or else its id."""
-    for wanted in ("name", "text", "id"):
-        for key, value in record.items():
-            column = Column(key)
-            if (
-                column.role == wanted
-                and column.base == ""
-                and _is_scalar(value)
-                and value is not None
-                and not isinstance(value, bool)
-            ):
-                return key
+    scalars = [key for key, value in record.items() if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
+    columns = [Column(key) for key in scalars]
+    for plain in (True, False):  # "name" before "categoryName"
+        for wanted in ("name", "text", "id"):
+            for key, column in zip(scalars, columns):
+                if column.role == wanted and column.language is None and (column.base == "" or not plain):
+                    return key
     return None
 
 
@@ -166,9 +159,7 @@ def _children_key(records):
 def _records(records, children, file, separator):
     """Nested `{"name": ..., "children": [...]}` under whatever keys."""
     name = _name_key(records[0])
-    draft = Draft(
-        file, f"nested JSON, names in {name!r} and children in {children!r}", "texts", separator, paths=separator is not None
-    )
+    draft = Draft(file, f"nested JSON, names in {name!r} and children in {children!r}", "texts", separator, paths=separator is not None)
     first = records[0]
     own = next((key for key in first if Column(key).role == "id" and Column(key).base == "" and key != name), None)
     if own is None and Column(name).role != "id":
@@ -209,9 +200,7 @@ def _refuse_twins(draft):
     for node in draft.nodes.values():
         place = (node.text, node.parents[0] if node.parents else None)
         if place in seen and node.id is None:
-            raise HTCError(
-                f"{node.text!r} stands twice under the same parent (duplicate name).", file=draft.file, mend="Leave one out."
-            )
+            raise HTCError(f"{node.text!r} stands twice under the same parent (duplicate name).", file=draft.file, mend="Leave one out.")
         seen.add(place)
 
 
@@ -252,9 +241,7 @@ def _of_list(content, file, separator, language):
                            "levels.", file=file, mend=HELP)  # fmt: skip
         return None
     if all(isinstance(row, list) and row and all(_is_scalar(cell) for cell in row) for row in content):
-        rows = [
-            (None, ["" if cell is None else _text(cell, file, f"in row {n}") for cell in row]) for n, row in enumerate(content)
-        ]
+        rows = [(None, ["" if cell is None else _text(cell, file, f"in row {n}") for cell in row]) for n, row in enumerate(content)]
         if all(len(cells) == 2 for _, cells in rows):
             draft = read_table(Table(file, rows, what="a list of pairs"))
             return draft
@@ -265,40 +252,44 @@ def _of_list(content, file, separator, language):
         chosen = separator if separator and any(separator in item for item in content) else find_separator(content)
         if chosen is not None:
             draft = Draft(file, f"a list of paths joined by {chosen!r}", "texts", chosen, complete=False)
-            add_paths(draft, ((None, [part.strip() for part in item.split(chosen)], None) for item in content))
+            add_paths(draft, ((None, split_path(item, chosen), None) for item in content))
             return draft
     return None
 
 
 def _has_parents(records):
-    return any(Column(key).role == "parent" for record in records[:50] for key in record)
+    return any(
+        Column(key).role == "parent" and not isinstance(value, dict) for record in records[:50] for key, value in record.items()
+    )
 
 
 def _is_flat(record):
-    return all(
-        _is_scalar(value) or isinstance(value, list) and all(_is_scalar(item) for item in value) for value in record.values()
-    )
+    return all(_is_scalar(value) or isinstance(value, list) and all(_is_scalar(item) for item in value) for value in record.values())
 
 
 def _flat_records(records, file, separator, language):
     """A list of objects that each have the same keys: a table."""
     header = list(dict.fromkeys(key for record in records for key in record))
-    rows = [(None, ["" if record.get(key) is None else _cell(record[key]) for key in header]) for record in records]
+    rows = [
+        (None, ["" if record.get(key) is None else _cell(record[key]) for key in header]) for record in records
+    ]
     return read_table(Table(file, rows, header, what="a list of objects"), separator, language=language)
 
 
 def _cell(value):
     if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False) if len(value) != 1 else str(value[0])
+        return "" if not value else json.dumps([str(item) for item in value], ensure_ascii=False)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 # ------------------------------------------------------------------ one object by names
 
 
-def _of_mapping(content, file):
+def _of_mapping(content, file, separator=None, language=None):
     """`{"A": ["A1", "A2"], "A1": [...]}`, `{"A1": "A", "A2": "A", "A": null}`, or `None` for what is nested."""
     values = list(content.values())
+    if _is_list(values, dict) and any(values):
+        return _of_records_by_name(content, file, separator, language)
     if all(value is None or isinstance(value, list) and all(_is_scalar(item) for item in value) for value in values):
         children = {str(item) for value in values for item in value or ()}
         if any(key in children for key in content):
@@ -309,10 +300,7 @@ def _of_mapping(content, file):
                     draft.add(_text(item, file, f"under {parent!r}"), parent)
             return draft
         return None
-    if (
-        all(value is None or isinstance(value, (str, int)) and not isinstance(value, bool) for value in values)
-        and len(values) > 1
-    ):
+    if all(value is None or isinstance(value, (str, int)) and not isinstance(value, bool) for value in values) and len(values) > 1:
         above = ["" if value is None else str(value) for value in values]
         inside = sum(value in content or value.lower() in NO_PARENT | ROOT_WORDS for value in above)
         if inside == 0 and len(set(above)) == len(above):
@@ -320,8 +308,6 @@ def _of_mapping(content, file):
                 f"is an object of names and names ({next(iter(content))!r}: {above[0]!r}) of which none is a parent: a list of ids without a "
                 "hierarchy.", file=file, mend=HELP,
             )  # fmt: skip
-        if not any(value in content for value in above) and all(value not in content for value in above) and inside == 0:
-            pass  # two levels: children of few parents
         draft = Draft(file, "an object of each node's parent", complete=False)
         for child, parent in zip(content, above):
             if parent.lower() in NO_PARENT:
@@ -330,6 +316,30 @@ def _of_mapping(content, file):
                 draft.add(child, parent)
         return draft
     return None
+
+
+def _of_records_by_name(content, file, separator, language):
+    """`{"Sport": {"id": 5, "children": {...}}}` or `{"5": {"name": "Sport", "parent": null}}`; `None` for plain nested objects."""
+    values = [value for value in content.values() if value]
+    children = next((key for key in CHILDREN for value in values if isinstance(value.get(key), (list, dict))), None)
+    below = [child for value in values for child in (value.get(children) or ())] if children else []
+    ids_below = bool(below) and all(_is_scalar(child) and str(child) in content for child in below)
+    if _has_parents(values) or ids_below:
+        records = [value if _has_id(value, key) else {"id": key, **value} for key, value in content.items()]
+        return _flat_records(records, file, separator, language)
+    # A node may be called "data" or "name": then objects stand below it and its siblings.
+    known = all(Column(key).role or key == children for value in values for key in value)
+    facts = any(not isinstance(held, dict) for value in values for held in value.values())
+    if children is None or not known or not facts and children != "children":
+        return None
+    name = "name" if _name_key(values[0]) is None or Column(_name_key(values[0])).role == "id" else None
+    if name is None:
+        return _records([{"id": key, **value} for key, value in content.items()], children, file, separator)
+    return _records([{name: key, **value} for key, value in content.items()], children, file, separator)
+
+
+def _has_id(record, key):
+    return any(Column(name).role == "id" and str(value) == key for name, value in record.items())
 
 
 def _nested(content, file, separator):
@@ -358,6 +368,8 @@ def _nested(content, file, separator):
             name = _text(name, file, where)
             if isinstance(below, bool) or isinstance(below, (int, float)):
                 raise HTCError(f"holds the number {below!r} as the content of {name!r} {where}.", file=file, mend=HELP)
+            if isinstance(below, str) and Column(name).role in ("id", "name", "description", "parent", "alternative"):
+                raise HTCError(f"has the key {name!r} with the text {below[:40]!r} {where}, which is no node.", file=file, mend=HELP)
             number += 1
             if not name:
                 raise HTCError(f"a node {where} has an empty name.", file=file, mend="Give every node a name.")
@@ -374,9 +386,7 @@ def _nested(content, file, separator):
 def _node_link(content, file):
     """networkx's `node_link_data`."""
     if content.get("directed") is False:
-        raise HTCError(
-            "is an undirected graph; its edges do not tell parents from children.", file=file, mend="Write a `DiGraph`."
-        )
+        raise HTCError("is an undirected graph; its edges do not tell parents from children.", file=file, mend="Write a `DiGraph`.")
     links = content["links"] if "links" in content else content["edges"]
     draft = Draft(file, "networkx's node-link JSON", complete=False)
     for record in content["nodes"]:

@@ -11,6 +11,8 @@ from hf_htc.models.node_identity import PATH_SEPARATORS
 from .taxonomies_draft import Draft
 
 
+# Separators that hardly stand inside a name.
+UNMISTAKABLE = (" > ", " -> ", " >> ", " :: ", " » ", "->", ">>", "::", " | ", " / ")
 # Boxes that `LabelHierarchy.tree` and the command `tree` draw, and marks of lists, count as indentation.
 BOXES = str.maketrans(dict.fromkeys("│├└┌─┬╰╭|`+", " "))
 BULLET = re.compile(r"^(\s*)(?:[-*•+o]\s+)")
@@ -29,23 +31,37 @@ def find_separator(paths):
         `str` or `None`: the separator after which most lines go on below something that others go on below too, or that is a line
         itself.
     """
-    known, best = set(paths), (0, None)
+    known, best = set(paths), ((False, 0), None)
     for separator in PATH_SEPARATORS:
-        split = [path.split(separator) for path in paths if separator in path]
-        split = [segments for segments in split if all(segment.strip() for segment in segments)]
+        split = [split_path(path, separator) for path in paths if separator in path]
+        split = [segments for segments in split if all(segments)]
         if not split:
             continue
-        firsts = Counter(segments[0].strip() for segments in split)
-        if len(split) == len(paths) and len({len(segments) for segments in split}) == 1 and len(paths) > 1:
-            below = sum(firsts[segments[0].strip()] > 1 for segments in split)
-        else:
-            below = sum(firsts[segments[0].strip()] > 1 or separator.join(segments[:-1]).strip() in known for segments in split)
-        words = sum(any(part[-1:].isspace() or part[:1].isspace() for part in segments) for segments in split)
-        if not separator[0].isspace() and separator in ".:;-" and (words or len(split) < 0.8 * len(paths)):
+        firsts = Counter(segments[0] for segments in split)
+        listed = [separator.join(segments[:-1]).strip() in known for segments in split]
+        below = sum(firsts[segments[0]] > 1 or above for segments, above in zip(split, listed))
+        words = sum(f"{separator} " in path for path in paths)
+        if not separator[0].isspace() and separator in ".:-" and (words or len(split) < 0.8 * len(paths)):
             continue  # a sign of a sentence, as in "St. John"
-        if below > best[0] and below >= 0.5 * len(split) and below >= 0.3 * len(paths):
-            best = (below, separator)
+        # Where every path has a line for what is above it, nothing else is needed.
+        if not (all(listed) and separator in UNMISTAKABLE) and not (below >= 0.5 * len(split) and below >= 0.3 * len(paths)):
+            continue
+        rank = all(listed), below
+        if rank > best[0]:
+            best = rank, separator
+    if best[1] is None:  # one path per branch: only a sign that has no other use tells
+        return next((s for s in UNMISTAKABLE if sum(s in path for path in paths) >= 0.8 * len(paths)), None)
     return best[1]
+
+
+def split_path(path, separator):
+    """The segments of a path; a separator before the first or behind the last one means nothing, as in `/Arts/Music`."""
+    segments = [segment.strip() for segment in path.split(separator)]
+    while len(segments) > 1 and not segments[0]:
+        segments = segments[1:]
+    while len(segments) > 1 and not segments[-1]:
+        segments = segments[:-1]
+    return segments
 
 
 def read_paths(lines, file, separator=None, form="paths"):
@@ -78,7 +94,7 @@ def read_paths(lines, file, separator=None, form="paths"):
     draft = Draft(file, said, "ids" if numbered else "texts", chosen, complete=False)
     draft.notes += note
     own = [match.group(1) for match in ids] if numbered else [None] * len(lines)
-    add_paths(draft, ((number, [s.strip() for s in body.split(chosen)], i) for (number, _), body, i in zip(lines, bodies, own)))
+    add_paths(draft, ((number, split_path(body, chosen), i) for (number, _), body, i in zip(lines, bodies, own)))
     return draft
 
 
@@ -124,8 +140,8 @@ def add_paths(draft, paths):
                 )  # fmt: skip
             if own is not None:
                 node.id, node.line = own, number
-            if more:
-                draft.add(key, None, number, **more[0])
+            if more and more[0]:
+                draft.add(key, None, None, **more[0])
     if draft.naming == "ids":
         for key, node in draft.nodes.items():
             node.name = node.id or draft.separator.join(key)

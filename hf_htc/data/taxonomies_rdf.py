@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from urllib.parse import unquote
-from xml.sax import SAXParseException
+from xml.sax import SAXException, SAXParseException
 
 from hf_htc.models.errors import HTCError, HTCImportError, reason_of
 
@@ -33,6 +33,50 @@ def rdf_format(text):
     return None
 
 
+def _statements(text, form, file):
+    """The statements of a text, as a graph of rdflib that keeps them by predicate and subject, in the order of the file."""
+    try:
+        import rdflib
+    except ImportError as error:
+        raise HTCImportError(f"{file}: reading SKOS needs rdflib: pip install 'hf_htc[skos]'.") from error
+
+    class Statements(rdflib.Graph):
+        # The stores of rdflib index each statement several times, which takes longer than the parsing.
+        def __init__(self):
+            super().__init__(store="SimpleMemory", bind_namespaces="none")
+            self.by_predicate = {}
+
+        def add(self, triple):
+            subject, predicate, value = triple
+            row = self.by_predicate.setdefault(predicate, {}).setdefault(subject, [])
+            if value not in row:
+                row.append(value)
+            return self
+
+        def rows(self, predicate):
+            """The values of each subject, `dict[subject, list]`."""
+            return self.by_predicate.get(predicate, {})
+
+    logging.getLogger("rdflib.term").setLevel(logging.ERROR)  # it warns of every literal that is odd
+    graph = Statements()
+    try:
+        if form == "json-ld":  # its parser adds to the store itself
+            parsed = rdflib.Graph(bind_namespaces="none").parse(data=text, format=form)
+            for triple in parsed:
+                graph.add(triple)
+        else:
+            graph.parse(data=text, format=form)
+    except RecursionError as error:
+        raise HTCError("is nested too deeply to be read.", file=file) from error
+    except (SyntaxError, SAXException, rdflib.exceptions.Error, ValueError, OSError) as error:  # the last one of a context on the web
+        if isinstance(error, SAXParseException):
+            line = error.getLineNumber()
+        else:  # Turtle's parser counts lines from 0
+            line = error.lines + 1 if isinstance(getattr(error, "lines", None), int) else getattr(error, "lineno", None)
+        raise HTCError(f"is no valid {FORMATS[form]}: {reason_of(error)}.", file=file, line=line) from error
+    return graph
+
+
 def read_skos(text, form, file, language=None):
     """
     The [`Draft`] of a SKOS concept scheme.
@@ -41,80 +85,62 @@ def read_skos(text, form, file, language=None):
         text (`str`), form (`str`): One of `"xml"`, `"turtle"`, `"nt"`, `"json-ld"`.
         language (`str`, *optional*): Of the names; by default the one that most concepts have.
     """
-    try:
-        import rdflib
-        from rdflib.namespace import DCTERMS, RDF, RDFS, SKOS
-    except ImportError as error:
-        raise HTCImportError(f"{file}: reading SKOS needs rdflib: pip install 'hf_htc[skos]'.") from error
-    logging.getLogger("rdflib.term").setLevel(logging.ERROR)  # it warns of every literal that is odd
-    graph = rdflib.Graph(bind_namespaces="none")
-    try:
-        graph.parse(data=text, format=form)
-    except RecursionError as error:
-        raise HTCError("is nested too deeply to be read.", file=file) from error
-    except Exception as error:  # every parser of rdflib has exceptions of its own
-        line = error.getLineNumber() if isinstance(error, SAXParseException) else getattr(error, "lines", None)
-        line = line + 1 if line is not None and not isinstance(error, SAXParseException) else line
-        line = getattr(error, "lineno", line)
-        raise HTCError(f"is no valid {FORMATS[form]}: {reason_of(error)}.", file=file, line=line) from error
+    graph = _statements(text, form, file)
+    from rdflib.namespace import OWL, RDF, RDFS, SKOS
+    from rdflib.term import BNode, Literal, URIRef
+
     draft = Draft(file, f"SKOS in {FORMATS[form]}", "unique texts")
-    parents = {}
-    for predicate in (SKOS.broader, SKOS.broadMatch, SKOS.broaderTransitive, RDFS.subClassOf):
-        if predicate in (SKOS.broadMatch, SKOS.broaderTransitive, RDFS.subClassOf) and parents:
-            continue
-        for child, parent in graph.subject_objects(predicate):
+    parents = {child: dict.fromkeys(row) for child, row in graph.rows(SKOS.broader).items()}
+    for parent, row in graph.rows(SKOS.narrower).items():
+        for child in row:
             parents.setdefault(child, {})[parent] = None
-        if predicate == SKOS.broader:
-            for parent, child in graph.subject_objects(SKOS.narrower):
-                parents.setdefault(child, {})[parent] = None
-    concepts = dict.fromkeys(graph.subjects(RDF.type, SKOS.Concept))
-    labels = {}
-    for predicate in (SKOS.prefLabel, RDFS.label):
-        for concept, label in graph.subject_objects(predicate):
-            labels.setdefault(concept, {}).setdefault(label.language if isinstance(label, rdflib.Literal) else None, str(label))
-    if not concepts:
-        concepts = dict.fromkeys([*parents, *(parent for row in parents.values() for parent in row)])
+    for predicate in (SKOS.broaderTransitive, RDFS.subClassOf):
         if not parents:
-            raise HTCError("is RDF without concepts of SKOS (`skos:Concept`, `skos:broader`).", file=file,
-                           mend="Give a concept scheme, or write it as `parent<TAB>child` lines.")  # fmt: skip
+            parents = {child: dict.fromkeys(row) for child, row in graph.rows(predicate).items()}
+    types = graph.rows(RDF.type)
+    concepts = {concept: None for concept, row in types.items() if SKOS.Concept in row}
+    if not concepts and not parents:
+        raise HTCError("is RDF without concepts of SKOS (`skos:Concept`, `skos:broader`).", file=file,
+                       mend="Give a concept scheme, or write it as `parent<TAB>child` lines.")  # fmt: skip
     for child, row in parents.items():  # a concept that is only named as one
         concepts.setdefault(child)
         concepts.update(dict.fromkeys(row))
-    foreign = [concept for concept in concepts if concept not in labels and not graph.value(concept, RDF.type)]
+    labels = {}
+    for predicate in (SKOS.prefLabel, RDFS.label):
+        for concept, row in graph.rows(predicate).items():
+            for label in row:
+                labels.setdefault(concept, {}).setdefault(label.language if isinstance(label, Literal) else None, str(label))
     tags = Counter(tag for concept in concepts for tag in labels.get(concept, ()))
-    draft.language = _chosen_language(tags, language, file)
+    declared = next((str(row[0]) for row in graph.rows(URIRef(OWN + "language")).values()), None)
+    draft.language = _chosen_language(tags, language or declared, file)
     others = [tag for tag in tags if tag != draft.language and tag is not None]
     if others:
         draft.form += f", names in {draft.language!r} (also {', '.join(sorted(others)[:8])}; `language` takes another)"
-    tops = {*graph.objects(None, SKOS.hasTopConcept), *graph.subjects(SKOS.topConceptOf)}
-    draft.keep_root = bool(tops)
-    deprecated = {c for c, value in graph.subject_objects(rdflib.OWL.deprecated) if str(value) in ("true", "1")}
-    facts = _skos_facts(graph, rdflib, SKOS, DCTERMS, concepts, draft)
+    draft.keep_root = bool(graph.rows(SKOS.hasTopConcept) or graph.rows(SKOS.topConceptOf))
+    deprecated = {concept for concept, row in graph.rows(OWL.deprecated).items() if str(row[0]) in ("true", "1")}
+    facts = _skos_facts(graph, concepts, draft)
+    num_foreign = 0
     for concept in concepts:
-        if concept in deprecated or concept in foreign and concept not in parents:
+        if concept in deprecated:
             continue
-        texts = labels.get(concept, {})
-        text = texts.get(draft.language) or texts.get(None) or next(iter(texts.values()), None)
-        uri = str(concept)
-        own = None if uri.startswith(OWN + "name:") or isinstance(concept, rdflib.BNode) else uri
-        own = unquote(uri[len(OWN + "id:") :]) if uri.startswith(OWN + "id:") else own
-        kept = {
-            "id": own,
-            "text": text or (unquote(uri[len(OWN + "name:") :]) if own is None else None),
-            **facts.get(concept, {}),
-        }
+        num_foreign += concept not in labels and concept not in types
+        texts, uri = labels.get(concept, {}), str(concept)
+        own, named = uri, None
+        if isinstance(concept, BNode):
+            own = None
+        elif uri.startswith(OWN + "name:"):
+            own, named = None, unquote(uri[len(OWN + "name:") :])
+        elif uri.startswith(OWN + "id:"):
+            own = unquote(uri[len(OWN + "id:") :])
+        text = texts.get(draft.language) or texts.get(None) or next(iter(texts.values()), named)
+        kept = {"id": own, "text": text, "name": named, **facts.get(concept, {})}
         kept["translations"] = {tag: word for tag, word in texts.items() if tag is not None and tag != draft.language}
-        if uri.startswith(OWN + "name:") and "name" not in kept:
-            kept["name"] = unquote(uri[len(OWN + "name:") :])
         above = [parent for parent in parents.get(concept, ()) if parent not in deprecated and parent != concept]
-        draft.add(uri, None if not above else str(above[0]), None, **{k: v for k, v in kept.items() if v or k == "is_label"})
+        draft.add(uri, str(above[0]) if above else None, None, **{k: v for k, v in kept.items() if v or v is False})
         for parent in above[1:]:
             draft.add(uri, str(parent))
-    if foreign:
-        draft.notes.append(f"{len(foreign)} concepts that other files describe have no name here.")
-        for concept in foreign:
-            if concept not in parents:
-                draft.add(str(concept), None, id=str(concept))
+    if num_foreign:
+        draft.notes.append(f"{num_foreign} concepts are described elsewhere and have no name here.")
     if deprecated:
         draft.notes.append(f"{len(deprecated)} deprecated concepts are left out.")
     return draft
@@ -136,30 +162,30 @@ def _chosen_language(tags, language, file):
     return match
 
 
-def _skos_facts(graph, rdflib, skos, dcterms, concepts, draft):
+def _skos_facts(graph, concepts, draft):
+    """Alternative names, description, notation and what hf_htc itself writes, by concept."""
+    from rdflib.namespace import DCTERMS, SKOS
+    from rdflib.term import URIRef
+
     facts = {}
-    for predicate, what in ((skos.altLabel, "alternatives"), (skos.definition, "description"), (skos.scopeNote, "description")):
-        for concept, value in graph.subject_objects(predicate):
-            if concept not in concepts or not isinstance(value, rdflib.Literal):
-                continue
-            own = facts.setdefault(concept, {})
-            if what == "alternatives":
-                own.setdefault(what, []).append(str(value))
-            elif what not in own or (value.language == draft.language and own.get("_language") != draft.language):
-                own[what], own["_language"] = str(value), value.language
-    for predicate in (skos.notation, dcterms.identifier):
-        for concept, value in graph.subject_objects(predicate):
-            if concept in concepts:
-                attributes = facts.setdefault(concept, {}).setdefault("attributes", {})
-                name = predicate.rsplit("#", 1)[-1].rsplit("/", 1)[-1]
-                old = attributes.get(name)
-                attributes[name] = str(value) if old is None else [*(old if isinstance(old, list) else [old]), str(value)]
-    for key, kept in (("name", str), ("is_label", lambda value: str(value) == "true"), ("attributes", json.loads)):
-        for concept, value in graph.subject_objects(rdflib.URIRef(OWN + key)):
-            facts.setdefault(concept, {})[key] = kept(value)
-    for own in facts.values():
-        own.pop("_language", None)
-    return facts
+    for concept, row in graph.rows(SKOS.altLabel).items():
+        facts.setdefault(concept, {})["alternatives"] = [str(word) for word in row]
+    for predicate in (SKOS.scopeNote, SKOS.definition):  # a definition counts more
+        for concept, row in graph.rows(predicate).items():
+            chosen = next((value for value in row if getattr(value, "language", None) == draft.language), row[0])
+            if not isinstance(chosen, URIRef):
+                facts.setdefault(concept, {})["description"] = str(chosen)
+    for predicate, name in ((SKOS.notation, "notation"), (DCTERMS.identifier, "identifier")):
+        for concept, row in graph.rows(predicate).items():
+            values = [str(value) for value in row]
+            facts.setdefault(concept, {}).setdefault("attributes", {})[name] = values if len(values) > 1 else values[0]
+    for concept, row in graph.rows(URIRef(OWN + "attributes")).items():
+        facts.setdefault(concept, {}).setdefault("attributes", {}).update(json.loads(str(row[0])))
+    for concept, row in graph.rows(URIRef(OWN + "name")).items():
+        facts.setdefault(concept, {})["name"] = str(row[0])
+    for concept, row in graph.rows(URIRef(OWN + "is_label")).items():
+        facts.setdefault(concept, {})["is_label"] = str(row[0]) == "true"
+    return {concept: own for concept, own in facts.items() if concept in concepts}
 
 
 # ------------------------------------------------------------------ OBO
@@ -213,7 +239,7 @@ def _obo_tag(term, tag, value, file, line):
     elif tag == "name":
         term["text"] = _plain(value)
     elif tag == "is_a":
-        term["is_a"].append((re.sub(r"\s*\{.*\}$", "", _plain(value)).strip(), line))
+        term["is_a"].append((_plain(value), line))
     elif tag == "is_obsolete":
         term["obsolete"] = value.startswith("true")
     elif tag in ("def", "synonym"):
@@ -240,8 +266,9 @@ def _obo_tag(term, tag, value, file, line):
 
 
 def _plain(value):
-    """A value without the comment behind it (`is_a: GO:1 ! name`)."""
-    return _unescaped(re.split(r"(?<!\\)\s!(?:\s|$)", value)[0].strip())
+    """A value without the comment and the modifiers behind it (`is_a: GO:1 {source="x"} ! name`)."""
+    value = re.split(r"\s!(?:\s|$)", value)[0]
+    return _unescaped(re.sub(r"\s(?<!\\)\{.*\}\s*$", "", value).strip())
 
 
 def _unescaped(value):

@@ -11,7 +11,7 @@ from hf_htc.models.errors import HTCError
 from .taxonomies_codes import code_parents
 from .taxonomies_columns import Column
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
-from .taxonomies_lines import add_paths, find_separator
+from .taxonomies_lines import add_paths, find_separator, split_path
 
 
 # What joins several values in a cell.
@@ -68,6 +68,8 @@ class Table:
                 facts["description"] = value
             elif column.role == "is label":
                 facts["is_label"] = value.lower() not in ("0", "false", "no")
+            elif column.name == "attributes" and value.startswith("{"):  # as `taxonomies_writing` writes them
+                facts["attributes"].update(json.loads(value))
             elif column.name:
                 facts["attributes"][column.name] = value
         return facts
@@ -111,15 +113,18 @@ def read_table(table, separator=None, tabs=False, language=None):
 def _by_names(table, separator, language):
     if language is not None:
         _choose_language(table, language)
+    _promote_language(table)
     parents = table.having("parent")
     if not parents and table.having("source") and table.having("target"):
         parents, child = table.having("source")[:1], table.having("target")[:1]
         return _edges_of(table, parents[0], child[0], "edge list")
     if parents:
         return _with_parents(table, parents)
-    children = table.having("children", "child")
-    if children and table.having("id", "name"):
-        return _with_children(table, children[0])
+    keys = table.having("id", "name") or [i for i, column in enumerate(table.columns) if column.role is None]
+    if keys and table.having("children"):
+        return _with_children(table, keys[0], table.having("children")[0])
+    if keys and table.having("child"):
+        return _edges_of(table, keys[0], table.having("child")[0], "edge list", told=True)
     if table.having("path"):
         draft = _with_path(table, table.having("path")[0], separator)
         if draft is not None:
@@ -151,7 +156,7 @@ def _by_names(table, separator, language):
 
 def _choose_language(table, language):
     """Makes the names in this language the names, those of the others translations."""
-    chosen = [c for c in table.columns if c.role in ("name", "text") and c.language == language.lower()]
+    chosen = [c for c in table.columns if c.role in ("name", "text") and (c.language or "").lower() == language.lower()]
     if not chosen:
         tags = sorted({c.language for c in table.columns if c.language})
         raise HTCError(
@@ -177,8 +182,8 @@ def _promote_language(table):
 
 
 def _with_parents(table, parents):
-    _promote_language(table)
-    candidates = table.having("child", "id", "name", "text") or [i for i in range(table.width) if i not in parents]
+    candidates = table.having("child", "id", "name", "text")
+    candidates += [i for i, column in enumerate(table.columns) if column.role is None]
     if not candidates:
         raise HTCError(f"has a column of parents ({table.named(parents)}) but none of the nodes.", file=table.file, mend=HELP)
     sets = {i: set(table.column(i)) - {""} for i in candidates}
@@ -188,9 +193,14 @@ def _with_parents(table, parents):
         known = sum(value in sets[key] or all(part.strip() in sets[key] for part in _parts(value, sets[key])) for value in values)
         return known / len(values) if values else 0
 
-    parent, key = max(
-        ((p, k) for p in parents for k in candidates), key=lambda pair: (round(fit(*pair), 2), -candidates.index(pair[1]))
-    )
+    def rank(pair):
+        named = table.columns[pair[0]].base  # "id" of "parent_id", "name" of "parent_name"
+        told = named != "" and Column(named).role == table.columns[pair[1]].role
+        return told, round(fit(*pair), 2), all(table.column(pair[1])), -candidates.index(pair[1])
+
+    pairs = [(p, k) for p in parents for k in candidates]
+    # What the name says counts, unless the values say otherwise.
+    parent, key = max((pair for pair in pairs if fit(*pair) > 0.5), key=rank, default=None) or max(pairs, key=lambda pair: rank(pair)[1:])
     key_role = table.columns[key].role
     ids = [i for i in table.having("id") if i != key] if key_role != "id" else []
     names = [i for i in table.having("name") if i != key]
@@ -208,12 +218,7 @@ def _with_parents(table, parents):
         f", names in {table.named([text])}" if text is not None else ""
     )
     # An edge list gives a node only its edges; rows with more are one per node.
-    complete = (
-        own is not None
-        or text is not None
-        or all(count == 1 for count in Counter(table.column(key)).values())
-        and fit(parent, key) > 0.99
-    )
+    complete = own is not None or text is not None or all(count == 1 for count in Counter(table.column(key)).values()) and fit(parent, key) > 0.99
     draft = Draft(table.file, said, "ids" if own is not None and name is None else "texts", complete=complete)
     draft.language = getattr(table, "language", None)
     zero = "0" not in sets[key] and "-1" not in sets[key]
@@ -221,9 +226,7 @@ def _with_parents(table, parents):
         if not row[key]:
             if not any(row):
                 continue
-            raise HTCError(
-                "the node has an empty name.", file=table.file, line=line, mend=f"Fill the column {table.header[key]!r}."
-            )
+            raise HTCError("the node has an empty name.", file=table.file, line=line, mend=f"Fill the column {table.header[key]!r}.")
         facts = table.facts(row, used)
         node = {"id": row[own] if own is not None else None, "text": row[text] if text is not None else None}
         if name is not None:
@@ -247,6 +250,8 @@ def _parts(cell, known):
     """The parents in a cell: itself, or several where all of them are nodes."""
     if cell in known:
         return [cell]
+    if cell.startswith("["):
+        return split_cell(cell)
     for sign in IN_CELL:
         parts = [part.strip() for part in cell.split(sign) if part.strip()]
         if len(parts) > 1 and all(part in known for part in parts):
@@ -265,37 +270,24 @@ def _add_parent_names(draft, table, parents, parent, key_role):
             draft.add(key, None, names[key][1], id=key, text=names[key][0])
 
 
-def _with_children(table, children):
-    key = table.having("id", "name")[0]
+def _with_children(table, key, children):
     names = [i for i in table.having("name") if i != key]
     is_id = table.columns[key].role == "id"
-    draft = Draft(
-        table.file, f"adjacency table, columns {table.named([key, children])}", "ids" if is_id else "texts", complete=False
-    )
+    draft = Draft(table.file, f"adjacency table, columns {table.named([key, children])}", "ids" if is_id else "texts", complete=False)
     used = {key, children, *names[:1]}
     for line, row in zip(table.lines, table.rows):
-        facts = {
-            "id": row[key] if is_id else None,
-            "text": row[names[0]] if names else row[key],
-            **_given(table.facts(row, used)),
-        }
-        draft.mentioned.setdefault(row[key], line)
-        if any(facts.values()):
-            node = draft.nodes.get(row[key])
-            draft.add(row[key], None, line, **facts) if node is None else draft.add(row[key], None, None, **facts)
-        for child in (
-            split_cell(row[children])
-            if "|" in row[children] or ";" in row[children] or row[children][:1] == "["
-            else row[children].split(",")
-        ):
+        facts = {"id": row[key] if is_id else None, "text": row[names[0]] if names else row[key], **_given(table.facts(row, used))}
+        draft.add(row[key], None, None if row[key] in draft.nodes else line, **facts)
+        cell = row[children]
+        for child in split_cell(cell) if cell[:1] == "[" or "|" in cell or ";" in cell else cell.split(","):
             if child.strip():
                 draft.add(child.strip(), row[key], line)
     return draft
 
 
-def _edges_of(table, parent, child, form):
-    """An edge list whose order of columns its names leave open."""
-    if _is_turned(table, parent, child):
+def _edges_of(table, parent, child, form, told=False):
+    """An edge list; where names do not tell the order of its columns, their values do."""
+    if not told and _is_turned(table, parent, child):
         parent, child = child, parent
     draft = Draft(table.file, f"{form}, column {parent + 1} the parent and {child + 1} the child", "texts", complete=False)
     used = {parent, child}
@@ -327,7 +319,7 @@ def _with_path(table, path, separator):
     if chosen is None:
         return None
     ids, names = table.having("id"), table.having("name", "text")
-    segments = [[part.strip() for part in cell.strip(chosen.strip() or chosen).split(chosen)] for cell in table.column(path)]
+    segments = [split_path(cell, chosen) for cell in table.column(path)]
     if ids and sum(part in set(table.column(ids[0])) for parts in segments for part in parts) > 0.9 * sum(map(len, segments)):
         draft = Draft(table.file, f"paths of ids in {table.named([path])}", "ids")
         for line, row, parts in zip(table.lines, table.rows, segments):
@@ -403,8 +395,7 @@ def _tree_numbers(table, key, numbers, ids):
     for line, row in zip(table.lines, table.rows):
         facts = _given(table.facts(row, used))
         if facts and row[key] in draft.nodes:
-            draft.add(row[key], None, line, **facts)
-    draft.repeated.clear()
+            draft.add(row[key], None, None, **facts)
     return draft
 
 
@@ -575,12 +566,7 @@ def _two_columns(table):
     others = set(first) - {""}
     if not roots and len(linked) < 0.5 * len(others):
         turned = code_parents(second) if len(seconds) == len(second) else None
-        if (
-            turned is not None
-            and len(set(first)) < len(first)
-            or turned is not None
-            and code_parents(list(dict.fromkeys(first))) is None
-        ):
+        if turned is not None and len(set(first)) < len(first) or turned is not None and code_parents(list(dict.fromkeys(first))) is None:
             draft = _tree_numbers(table, 0, 1, [])
             if draft is not None:
                 return draft

@@ -19,6 +19,7 @@ from .hierarchy_formats import (
     edges_from_nested,
     edges_from_networkx,
     hierarchy_statistics,
+    identity_from_networkx,
     nested_from_hierarchy,
     networkx_from_hierarchy,
     parents_from_edges,
@@ -253,10 +254,12 @@ class LabelHierarchy(NodeIdentity):
 
     @classmethod
     def from_networkx(cls, graph, labels=None, root=ROOT):
-        """Builds a hierarchy from a networkx `DiGraph` with edges parent -> child; node attributes `text` and `description`
-        are taken over. A node named `root` is the virtual root."""
-        edges, texts, descriptions = edges_from_networkx(graph, root)
-        return cls.from_edges(edges, labels, root, texts or None, descriptions or None)
+        """Builds a hierarchy from a networkx `DiGraph` with edges parent -> child; node attributes as
+        [`~LabelHierarchy.to_networkx`] gives them are taken over. A node named `root` is the virtual root."""
+        edges, texts, descriptions, marked, nodes = edges_from_networkx(graph, root)
+        found = cls.from_edges(edges, marked if labels is None else labels, root, texts or None, descriptions or None)
+        facts = identity_from_networkx(graph, found.names, nodes)
+        return cls(found.names, found.parents, found.num_labels, found.texts, found.descriptions, **facts)
 
     @classmethod
     def from_file(
@@ -353,7 +356,7 @@ class LabelHierarchy(NodeIdentity):
 
     def to_networkx(self):
         """A networkx `DiGraph` of names, edges parent -> child, attributes `level`, `is_label`, `text` and, where the hierarchy
-        has them, `description`."""
+        has them, `description`, `own_id`, `alternative_names`, `translations`, `attributes`."""
         return networkx_from_hierarchy(self)
 
     def save(self, path, format=None):

@@ -128,7 +128,13 @@ def edges_from_nested(nested):
 
 
 def edges_from_networkx(graph, root):
-    """Edges (parent, child) of a networkx `DiGraph`, first-level nodes under `root`, and the nodes' texts and descriptions."""
+    """
+    What a networkx `DiGraph` says of its nodes.
+
+    Returns:
+        `tuple`: edges (parent, child), first-level nodes under `root`; texts and descriptions by name; the names of the labels, or
+        `None` where nodes do not say whether they are; the attributes of every node.
+    """
     if not graph.is_directed():
         raise HTCTypeError("The graph must be a directed networkx graph with edges parent -> child.")
     nodes = {name: data for name, data in graph.nodes(data=True) if name != root}
@@ -138,7 +144,20 @@ def edges_from_networkx(graph, root):
         edges.extend((parent, name) for parent in parents or [root])
     texts = {name: data["text"] for name, data in nodes.items() if data.get("text")}
     descriptions = {name: data["description"] for name, data in nodes.items() if data.get("description")}
-    return edges, texts, descriptions
+    labels = [name for name, data in nodes.items() if data.get("is_label", True)]
+    return edges, texts, descriptions, labels if len(labels) < len(nodes) else None, nodes
+
+
+def identity_from_networkx(graph, names, nodes):
+    """The keywords of [`LabelHierarchy`] beside names and texts, from the attributes that [`networkx_from_hierarchy`] gives."""
+    tags = dict.fromkeys(tag for name in names for tag in nodes.get(name, {}).get("translations") or ())
+    return {
+        "language": graph.graph.get("language"),
+        "ids": [nodes.get(name, {}).get("own_id") for name in names],
+        "alternative_names": [nodes.get(name, {}).get("alternative_names") for name in names],
+        "attributes": [nodes.get(name, {}).get("attributes") for name in names],
+        "translations": {tag: [(nodes.get(name, {}).get("translations") or {}).get(tag) for name in names] for tag in tags},
+    }
 
 
 def nested_from_hierarchy(hierarchy):
@@ -162,6 +181,17 @@ def networkx_from_hierarchy(hierarchy):
         graph.add_node(name, level=int(hierarchy.levels[i]), is_label=i < hierarchy.num_labels, text=hierarchy.texts[i])
         if hierarchy.descriptions is not None:
             graph.nodes[name]["description"] = hierarchy.descriptions[i]
+        translations = {tag: texts[i] for tag, texts in hierarchy.translations.items() if texts[i]}
+        for key, value in (
+            ("own_id", hierarchy.own_id(i)),
+            ("alternative_names", hierarchy.alternative_names and hierarchy.alternative_names[i]),
+            ("attributes", hierarchy.attributes and hierarchy.attributes[i]),
+            ("translations", translations),
+        ):
+            if value:
+                graph.nodes[name][key] = value
+    if hierarchy.language is not None:
+        graph.graph["language"] = hierarchy.language
     graph.add_edges_from((hierarchy.names[p], name) for name, row in zip(hierarchy.names, hierarchy.parents) for p in row)
     return graph
 

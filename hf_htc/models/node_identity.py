@@ -39,9 +39,10 @@ class NodeIdentity:
     def _set_identity(self, ids, language, translations, alternative_names, attributes):
         self.ids = self._facts("ids", ids, str, None)
         self.language = language
-        self.translations = {
-            tag: self._facts(f"translations[{tag!r}]", texts, str, None) for tag, texts in (translations or {}).items()
-        }
+        self.translations = {}
+        for tag, values in (translations or {}).items():
+            if (found := self._facts(f"translations[{tag!r}]", values, str, None)) is not None:
+                self.translations[tag] = found
         self.alternative_names = self._facts("alternative_names", alternative_names, list, ())
         self.attributes = self._facts("attributes", attributes, dict, ())
         holders = {}
@@ -85,9 +86,8 @@ class NodeIdentity:
                 content[key] = _sparse(getattr(self, key))
         if self.language is not None:
             content["language"] = self.language
-        translations = {tag: _sparse(texts) for tag, texts in self.translations.items() if texts}
-        if translations:
-            content["translations"] = translations
+        if self.translations:
+            content["translations"] = {tag: _sparse(texts) for tag, texts in self.translations.items()}
         return content
 
     def _facts_of(self, nodes):
@@ -97,7 +97,7 @@ class NodeIdentity:
         for key in ("texts", "descriptions", "ids", "alternative_names", "attributes"):
             values = getattr(self, key)
             facts[key] = None if values is None else [values[i] for i in nodes]
-        facts["translations"] = {tag: [texts[i] for i in nodes] for tag, texts in self.translations.items() if texts}
+        facts["translations"] = {tag: [texts[i] for i in nodes] for tag, texts in self.translations.items()}
         return facts
 
     def own_id(self, node):
@@ -247,7 +247,7 @@ class NodeIdentity:
             for code in notation if isinstance(notation, (list, tuple)) else [notation]:
                 own[plain_name(str(code))].append(node)
         for translated in self.translations.values():
-            for node, text in enumerate(translated or ()):
+            for node, text in enumerate(translated):
                 if text:
                     others[plain_name(text)].append(node)
         for node, words in enumerate(self.alternative_names or ()):

@@ -586,7 +586,7 @@ class TestInfo:
         assert f"There is no file or folder '{tmp_path}/none'" in fails(capsys, ["info", tmp_path / "none"])
         assert "is a bert checkpoint, not one of hf_htc" in fails(capsys, ["info", work / "tiny-encoder"])
         (tmp_path / "t.json").write_text("{")
-        assert "'t.json' is not valid JSON" in fails(capsys, ["info", tmp_path / "t.json"])
+        assert "t.json, line 1: is not valid JSON" in fails(capsys, ["info", tmp_path / "t.json"])
 
 
 class TestDataCheck:

@@ -370,13 +370,13 @@ class TestFiles:
     @pytest.mark.parametrize(
         "content, message",
         [
-            ("Root\ta\nb c\nRoot\td\n", r"Line 2 of 'taxonomy.tsv' is not `parent<TAB>child`: 'b c'"),
-            ("Root\ta\n\na\t\tb\n", r"Line 3 of 'taxonomy.tsv' is not `parent<TAB>child`: 'a\\t\\tb'"),
-            ("\n \n", "'taxonomy.tsv' is empty"),
-            (b"Root\t\xe4\n", "'taxonomy.tsv' is not UTF-8 text"),
+            ("Root\ta\nb c\nRoot\td\n", r"taxonomy.tsv, line 2: is not `parent<TAB>child`: 'b c'"),
+            ("Root\ta\n\na\t\tb\n", r"taxonomy.tsv, line 3: is not `parent<TAB>child`: 'a\\t\\tb'"),
+            ("\n \n", "taxonomy.tsv: is empty"),
+            ("Root\tgrün\nRoot\trot\n".encode() + b"Root\t\xe4\n", "taxonomy.tsv, line 3: is not UTF-8 text"),
             (
                 "Root\tsport\nsprot\ttennis\n",
-                r"unknown parent 'sprot' .*Close names: \['sport'\].*Add the edge 'Root' -> 'sprot'",
+                r"taxonomy.tsv, line 2: the unknown parent 'sprot' of 'tennis' .*Close names: \['sport'\].*Add an entry for it",
             ),
         ],
         ids=["no tab", "empty column", "empty", "not UTF-8", "unknown parent"],
@@ -388,10 +388,10 @@ class TestFiles:
     @pytest.mark.parametrize(
         "content, message",
         [
-            ('{"a": ', r"'t.json' is not valid JSON: .*line 1 column 7"),
+            ('{"a": ', r"t.json, line 1: is not valid JSON: .*line 1 column 7"),
             ('{"names": ["a"], "parents": [[]], "level": [1]}', r"unknown keys \['level'\]"),
             ("{}", "has no nodes"),
-            (b'{"\xe4": {}}', "'t.json' is not UTF-8 text"),
+            ('{"ä": {},\n"ö": {},\n'.encode() + b'"\xe4": {}}', "t.json, line 3: is not UTF-8 text"),
         ],
     )
     def test_bad_json(self, tmp_path, content, message):
