@@ -13,6 +13,9 @@ import json
 import os
 import shutil
 import signal
+import threading
+
+from tqdm import tqdm
 
 
 def operations(function):
@@ -82,6 +85,8 @@ class _Recorder:
         return noted
 
     def patch(self):
+        # The lock of progress bars is shared with the parent, which would wait for ever for a killed child that holds it.
+        tqdm.set_lock(threading.RLock())
         for name in ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "truncate", "link", "chmod"):
             setattr(os, name, self.before(getattr(os, name)))
         shutil.rmtree = self.before(shutil.rmtree)
