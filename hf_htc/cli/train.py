@@ -111,6 +111,7 @@ def train(data, options, training, command):
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import check_launch
     from hf_htc.training.launch import leave_group
+    from hf_htc.training.loop_checkpoints import checkpoint_to_resume
     from hf_htc.training.manifest import run_manifest, source_commit
 
     check_launch()  # before the data is read
@@ -124,6 +125,7 @@ def train(data, options, training, command):
             "train with `--text_encoder textrcnn`."
         )
     method_options = _method_options(options.method_options)
+    checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, options.loop)  # told before the data is read
     set_seed(training.seed)
     started = time.time()
     with naming("text encoder", options.text_encoder):

@@ -57,6 +57,13 @@ class StreamingMetrics:
         self.scorer.reset()
 
 
+def score_names(hierarchy):
+    """Names of the scores that an evaluation gives, `list[str]`, without the loss."""
+    scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
+    scorer.add([[0]], [[0]])
+    return [name for name, value in summary(scorer).items() if isinstance(value, (int, float))]
+
+
 def summary(scorer):
     """The scores that training logs show: micro and macro P/R/F1, samples F1, micro F1 per level, coherence, the policy."""
     scores = scorer.compute(averages=("micro", "macro", "samples"), constrained=False)

@@ -133,11 +133,19 @@ def _check_coherence(coherence):
 
 def _check_config_file(name_or_path):
     """What transformers says of a config.json that it cannot read does not name it, or it takes what nobody should."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    from hf_htc.models.version import __version__
     from hf_htc.models.whole_checkpoints import find_config, read_config
 
     file = find_config(name_or_path)
-    if file is not None:
-        read_config(file)
+    kind = None if file is None else read_config(file).get("model_type")
+    if kind is not None and kind not in CONFIG_MAPPING:
+        raise HTCOSError(
+            f"The `model_type` in the config.json of {str(name_or_path)!r} is {kind!r}, which neither hf_htc {__version__} nor "
+            "transformers knows.",
+            mend="Update hf_htc, or import the package that the model belongs to first.",
+        )
 
 
 def _vocabulary_size(tokenizer):

@@ -82,7 +82,7 @@ class PredictionMixin:
         ```
         """
         single = isinstance(texts, str)
-        texts = [texts] if single else list(texts)
+        texts = [texts] if single else text_list(texts)
         check_texts(texts)
         for name, value in (("top_k", top_k), ("batch_size", batch_size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -115,7 +115,7 @@ class PredictionMixin:
         if conformal is None:
             raise HTCError("The checkpoint is not calibrated; run `hf-htc calibrate CHECKPOINT --conformal 0.9` with its data.")
         single = isinstance(texts, str)
-        texts = [texts] if single else list(texts)
+        texts = [texts] if single else text_list(texts)
         check_texts(texts)
         sets, sets_of = [None] * len(texts), ConformalSets(hierarchy, conformal)
         for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
@@ -282,6 +282,8 @@ def prediction_of(labels, scores, hierarchy):
 def encode_texts(tokenizer, texts, max_length):
     """A padded batch (`BatchEncoding` of tensors) of texts cut at `max_length` tokens, and how many were cut."""
     options = {"truncation": max_length is not None, "max_length": max_length, "padding": True, "return_tensors": "pt"}
+    if tokenizer is None:
+        raise HTCTypeError("`tokenizer` is missing; give the one that was saved beside the model.")
     with _shared_by_threads(tokenizer).lock:  # a fast tokenizer keeps truncation and padding as a state of its own
         batch = tokenizer(texts, **options)
     if max_length is None:
@@ -289,6 +291,14 @@ def encode_texts(tokenizer, texts, max_length):
     if batch.encodings is not None:
         return batch, sum(bool(encoding.overflowing) for encoding in batch.encodings)
     return batch, int((batch["attention_mask"].sum(1) >= max_length).sum())
+
+
+def text_list(texts):
+    """Several texts as a list. Raises `TypeError` for what holds none."""
+    try:
+        return list(texts)
+    except TypeError:
+        raise HTCTypeError(f"`texts` is a {type(texts).__name__}; give a string or a list of strings.") from None
 
 
 def check_texts(texts):

@@ -36,7 +36,7 @@ from hf_htc.training.loop_checkpoints import (
     save_checkpoint,
 )
 from hf_htc.training.loop_settings import check_settings, is_sharded, make_accelerator
-from hf_htc.training.preparation import base_model, optimizer_factory, prepare_training
+from hf_htc.training.preparation import base_model, check_best_metric, optimizer_factory, prepare_training
 from hf_htc.training.random_states import EpochStart
 
 
@@ -133,6 +133,7 @@ def train_with_accelerate(
         check_documents(dataset, name)
     prepared = prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closure, max_length)
     args = prepared.args
+    check_best_metric(args, prepared.metrics.hierarchy)
     collator = data_collator or HTCDataCollator(tokenizer)
     (enable_full_determinism if args.full_determinism else set_seed)(args.seed)
     train_loader = make_loader(model, prepared.train_dataset, args, collator, accelerator.process_index)

@@ -11,9 +11,9 @@ from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from hf_htc.data import label_csr
-from hf_htc.evaluation.streaming import StreamingMetrics
+from hf_htc.evaluation.streaming import StreamingMetrics, score_names
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
-from hf_htc.models.errors import HTCError
+from hf_htc.models.errors import HTCError, HTCImportError, refusing
 from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import PriorCallback
 from hf_htc.training.documents import check_tokenizer, prepare_documents, training_labels
@@ -94,6 +94,20 @@ def prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closur
     return Preparation(args, train_dataset, eval_dataset, metrics, prior)
 
 
+def check_best_metric(args, hierarchy):
+    """Raises [`HTCError`] for a `metric_for_best_model` that no evaluation of ours gives, before anything is trained."""
+    name = getattr(args, "metric_for_best_model", None)
+    if name is None or args.eval_strategy == "no":
+        return
+    known = ["loss", *score_names(hierarchy)]
+    if name.removeprefix("eval_") not in known:
+        raise HTCError(
+            f"`metric_for_best_model` is {name!r}, which the evaluation does not give; it gives {', '.join(known)}.",
+            field="metric_for_best_model",
+            value=name,
+        )
+
+
 def measure_labels(model, labels):
     """
     Records what the training labels tell; see [`prepare_training`].
@@ -144,7 +158,8 @@ def optimizer_factory(args, model):
     Raises:
         `ValueError`: an optimizer that makes its own parameter groups.
     """
-    optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    with refusing(f"`optim={args.optim}` cannot be used", ImportError, kind=HTCImportError):
+        optimizer_class, optimizer_kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     if not inspect.isclass(optimizer_class) or {"params", "model", "optimizer_dict"} & set(optimizer_kwargs):
         raise HTCError(
             f"`optim={args.optim}` makes its own parameter groups, so that the classifier cannot have a learning rate of its "

@@ -10,7 +10,7 @@ import difflib
 import math
 from pathlib import Path
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
 
 # What a trial can set after the Trainer was made, and the kind of its values.
@@ -258,10 +258,8 @@ def read_search_space(path):
     path = Path(path)
     if not path.is_file():
         raise HTCFileNotFoundError(f"There is no search space file {str(path)!r}.")
-    try:
+    with refusing(f"{path.name!r} is not valid YAML", (yaml.YAMLError, UnicodeDecodeError, RecursionError)):
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise HTCError(f"{path.name!r} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise HTCError(
             f"{path.name!r} must hold `option: entry` lines, e.g. `learning_rate: {{type: log_uniform, low: 1e-5, high: 1e-3}}`; "

@@ -26,7 +26,7 @@ from hf_htc.training.loop_checkpoints import (
     nan_error,
     reading,
 )
-from hf_htc.training.preparation import base_model, optimizer_factory, prepare_training
+from hf_htc.training.preparation import base_model, check_best_metric, optimizer_factory, prepare_training
 
 
 class HTCTrainer(Trainer):
@@ -282,6 +282,8 @@ def build_trainer(
         trainer_kwargs["compute_metrics"] = prepared.metrics
         if trainer_kwargs.get("preprocess_logits_for_metrics") is None:
             trainer_kwargs["preprocess_logits_for_metrics"] = prepared.metrics.preprocess
+        if not isinstance(prepared.eval_dataset, dict):  # several sets have names of their own in front
+            check_best_metric(args, prepared.metrics.hierarchy)
     if "optimizers" not in trainer_kwargs and getattr(args, "classifier_learning_rate", None) is not None:
         trainer_kwargs.setdefault("optimizer_cls_and_kwargs", optimizer_factory(args, model))
     return HTCTrainer(

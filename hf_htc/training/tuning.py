@@ -12,8 +12,7 @@ from transformers.utils import logging
 
 from hf_htc.data import label_csr
 from hf_htc.evaluation.fingerprint import check_same
-from hf_htc.evaluation.streaming import summary
-from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.evaluation.streaming import score_names
 from hf_htc.models.errors import HTCError, HTCImportError, refusing
 from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import InterruptCallback
@@ -47,10 +46,7 @@ def objectives(hierarchy):
     Returns:
         `dict`: `"maximize"` or `"minimize"` by name.
     """
-    scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
-    scorer.add([[0]], [[0]])
-    names = [name for name, value in summary(scorer).items() if isinstance(value, (int, float))]
-    return {**dict.fromkeys(["mean", *names], "maximize"), "loss": "minimize"}
+    return {**dict.fromkeys(["mean", *score_names(hierarchy)], "maximize"), "loss": "minimize"}
 
 
 def check_objective(objective, hierarchy):
