@@ -182,8 +182,9 @@ def with_parents(table, parents):
         named = table.columns[pair[0]].base  # "id" of "parent_id", "name" of "parent_name"
         column = table.columns[pair[1]]
         told = named != "" and (Column(named).role == column.role or column.role == "child" and column.base == named)
-        # Beside "parentLabel", "parent" holds the ids.
-        told = told or named == "" and len(parents) > 1 and column.role not in ("name", "text")
+        # Beside "parentLabel", "parent" holds the ids, which count more than names.
+        ids = Column(named).role == "id" if named else len(parents) > 1 and column.role not in ("name", "text")
+        told = told + ids if named else 2 * ids
         return told, round(fit(*pair), 2), all(table.column(pair[1])), -candidates.index(pair[1])
 
     pairs = [(p, k) for p in parents for k in candidates]
