@@ -5,22 +5,24 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import yaml
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, reason_of
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, reason_of, refusing
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .recognise import markup_of, open_text
 from .sniffing import delimiter_sign, long_fields, split_rows
 from .taxonomies_codes import code_parents
 from .taxonomies_columns import Column, is_header
+from .taxonomies_content import children_lines, read_table
 from .taxonomies_draft import ROOT_WORDS, Draft
 from .taxonomies_json import parse_json, read_json
 from .taxonomies_lines import NUMBERED, find_separator, is_indented, read_indented, read_paths
 from .taxonomies_rdf import is_obo, rdf_format, read_obo, read_skos
-from .taxonomies_tables import Table, read_table
+from .taxonomies_tables import Table, edges_of
 
 
 # Form by the name that the option `format` takes.
@@ -34,6 +36,7 @@ FORMATS = {
     "obo": "OBO",
 }
 COMMENTS = ("#", "//", "%")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 DELIMITERS = {",": "commas", ";": "semicolons", "|": "pipes", "\t": "tabs"}
 
 
@@ -49,10 +52,13 @@ def read_taxonomy(
     path = Path(path)
     if not path.is_file():
         raise HTCFileNotFoundError(
-            f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or any other form of a taxonomy."
+            f"There is no taxonomy file {str(path)!r}. Give a file with lines `parent<TAB>child`, or another form of one."
         )
     if format is not None and format not in FORMATS:
         raise HTCError(f"`format` is {format!r}; it is one of {', '.join(FORMATS)}.", field="format", value=format)
+    if _is_excel(path):
+        draft, said = _read_excel(path, separator, language, header), ""
+        return _finish(draft, labels, root, language, said)
     file = open_text(path, encoding)
     text = file.read()
     if file.facts.newline == "\r":
@@ -61,15 +67,22 @@ def read_taxonomy(
         raise HTCError("is empty.", file=file.name, mend="Give a file with at least one label.")
     draft = _read(text, file.name, file.suffix, format, separator, language, delimiter, header)
     said = "" if file.facts.is_plain else f" ({file.facts.describe().partition(', ')[2].rstrip('.') or file.facts.encoding})"
+    return _finish(draft, labels, root, language, said)
+
+
+def _finish(draft, labels, root, language, said):
     if isinstance(draft, LabelHierarchy):
         hierarchy = draft if language is None else draft.in_language(language)
         return hierarchy if labels is None else hierarchy.with_labels(labels)
     hierarchy = draft.build(labels, root)
     if language is not None and draft.language is None:
         raise HTCError(
-            f"has no names in several languages, so {language!r} cannot be chosen.", file=file.name, field="language", value=language,
+            f"has no names in several languages, so {language!r} cannot be chosen.",
+            file=draft.file,
+            field="language",
+            value=language,
             mend="Leave `language` out.",
-        )  # fmt: skip
+        )
     draft.say(hierarchy, said)
     return hierarchy
 
@@ -84,21 +97,74 @@ def _read(text, file, suffix, format, separator, language, delimiter, header):
     if format == "obo" or format is None and is_obo(text):
         return read_obo(text, file)
     start, end = text.lstrip()[:1], text.rstrip()[-1:]
-    is_json = suffix in (".json", ".jsonl", ".ndjson", ".geojson") or (start + end in ("{}", "[]") and suffix not in (".tsv", ".csv"))
+    is_json = suffix in JSON_SUFFIXES or (start + end in ("{}", "[]") and suffix not in (".tsv", ".csv"))
     if format is None and suffix in (".yaml", ".yml") or format == "json" and start not in "{[":
         return read_json(_parse_yaml(text, file), file, separator, language)
     if format == "json" or format is None and is_json:
         try:
-            return read_json(parse_json(text, file), file, separator, language)
+            content = parse_json(text, file)
+        except HTCError as error:
+            # Lines may begin and end with brackets, too.
+            if format is None and start == "[" and suffix not in JSON_SUFFIXES and isinstance(error.__cause__, ValueError):
+                return _read_lines(text, file, suffix, format, separator, language, delimiter, header)
+            raise
+        try:
+            return read_json(content, file, separator, language)
         except RecursionError as error:
             raise HTCError("is nested too deeply to be read.", file=file, mend="Write it as `parent<TAB>child` lines.") from error
     markup = markup_of(text[:4000]) if format is None else None
     if markup is not None:
         raise HTCError(
-            f"is {markup}, but no RDF of SKOS.", file=file,
+            f"is {markup}, but no RDF of SKOS.",
+            file=file,
             mend="Write the taxonomy as `parent<TAB>child` lines, e.g. `sport<TAB>football`, or as SKOS.",
-        )  # fmt: skip
+        )
     return _read_lines(text, file, suffix, format, separator, language, delimiter, header)
+
+
+def _is_excel(path):
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "xl/workbook.xml" in archive.namelist()
+
+
+def _read_excel(path, separator, language, header):
+    """The [`Draft`] of the first sheet that holds anything."""
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise HTCImportError(f"{path.name}: reading Excel needs openpyxl: pip install 'hf_htc[excel]'.") from error
+    with refusing("cannot be read as Excel", Exception, file=path.name, mend="Save it again as .xlsx, or as CSV."):
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheets = {sheet.title: _sheet_rows(sheet) for sheet in book.worksheets}
+        book.close()
+    filled = [title for title, rows in sheets.items() if rows]
+    if not filled:
+        raise HTCError("is empty.", file=path.name, mend="Give a file with at least one label.")
+    draft = _read_rows(sheets[filled[0]], "", path.name, separator, language, header)
+    if len(filled) > 1:
+        draft.notes.append(f"The sheet {filled[0]!r} was read; the others are {', '.join(map(repr, filled[1:]))}.")
+    return draft
+
+
+def _sheet_rows(sheet):
+    """`(number, cells)` of the rows with more than a title in them."""
+    rows = []
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        cells = [_cell(value) for value in row]
+        if any(cells):
+            rows.append((number, cells))
+    # A title above the table stands alone in its row.
+    while len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 and sum(map(bool, rows[1][1])) > 1 and len(rows[0][1]) > 1:
+        rows.pop(0)
+    used = max((i for _, cells in rows for i, cell in enumerate(cells) if cell), default=-1) + 1
+    return [(number, cells[:used]) for number, cells in rows]
+
+
+def _cell(value):
+    """A cell as a string; Excel has no integers, 101 may come as 101.0."""
+    return "" if value is None else str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _parse_yaml(text, file):
@@ -141,7 +207,15 @@ def _read_numbered(lines, file, suffix, format, separator, language, delimiter, 
         rows = _rows(lines, sign, file)
         if titles is not None and len(titles.split(sign)) == len(rows[0][1]):
             rows, header = [(lines[0][0], titles.split(sign)), *rows], True
-        return _read_rows(rows, sign, file, separator, language, header)
+        return _read_rows(rows, sign, file, separator, language, header, format)
+    if format == "table":
+        raise HTCError(
+            "is no table: no sign splits its lines into equally many columns.", file=file, mend="Give the `delimiter`."
+        )
+    if suffix == ".csv" and any(line.startswith('"') for _, line in lines):  # one column, in quotes where it holds a comma
+        rows = _rows(lines, ",", file)
+        if all(len(cells) == 1 for _, cells in rows):
+            lines = [(number, cells[0]) for number, cells in rows]
     bodies = [line.strip() for _, line in lines]
     found = find_separator(bodies)
     if separator is None and found is None or not any(mark in body for body in bodies for mark in (separator, found) if mark):
@@ -159,7 +233,9 @@ def _read_numbered(lines, file, suffix, format, separator, language, delimiter, 
     titled = header or header is None and len(lines) > 2 and _is_title(bodies, found or separator)
     draft = read_paths(lines[1:] if titled else lines, file, separator)
     if titled:
-        draft.notes.append(f"Its first line, {bodies[0]!r}, is taken as the name of the column (`header=False` takes it as a node).")
+        draft.notes.append(
+            f"Its first line, {bodies[0]!r}, is taken as the name of the column (`header=False` takes it as a node)."
+        )
     return draft
 
 
@@ -175,7 +251,12 @@ def _is_title(bodies, separator):
 
 
 def _without_comments(text, header):
-    """Lines with their numbers, without comments and blank lines; how many comments; the last of them at the head if it names columns."""
+    """
+    Takes comments and blank lines out.
+
+    Returns:
+        `tuple`: the other lines with their numbers; how many comments; the last one above all lines if it names columns.
+    """
     numbered = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     kept, dropped, titles, used = [], 0, None, None
     for number, line in numbered:
@@ -251,8 +332,12 @@ def _rows(lines, sign, file, strict=True):
             if isinstance(row, str):
                 if not strict:
                     return [(1, [""])]
-                raise HTCError(f"cannot be split into columns: {row}.", file=file, line=number,
-                               mend='Double the quotes inside a quoted field: "a ""b"" c".')  # fmt: skip
+                raise HTCError(
+                    f"cannot be split into columns: {row}.",
+                    file=file,
+                    line=number,
+                    mend='Double the quotes inside a quoted field: "a ""b"" c".',
+                )
             if any(cell.strip() for cell in row):
                 rows.append((number, row))
     if source is not lines:
@@ -262,7 +347,7 @@ def _rows(lines, sign, file, strict=True):
     return rows
 
 
-def _read_rows(rows, sign, file, separator, language, header):
+def _read_rows(rows, sign, file, separator, language, header, format=None):
     head, below = _split_head(rows)
     named = header if header is not None else is_header(head, below) if below else all(Column(cell).role for cell in head)
     if named and len(rows) < 2:
@@ -274,18 +359,26 @@ def _read_rows(rows, sign, file, separator, language, header):
                 cells.pop()
             if len(cells) < 2:
                 raise HTCError(
-                    f"is not `parent<TAB>child`: {cells[0]!r} (no tab).", file=file, line=number,
+                    f"is not `parent<TAB>child`: {cells[0]!r} (no tab).",
+                    file=file,
+                    line=number,
                     mend="Write a parent and its child, or children, between tabs.",
-                )  # fmt: skip
-    table = Table(file, rows[1:] if named else rows, [cell.strip() for cell in head] if named else None,
-                  f"a table split by {DELIMITERS.get(sign, repr(sign))}")  # fmt: skip
+                )
+    table = Table(
+        file,
+        rows[1:] if named else rows,
+        [cell.strip() for cell in head] if named else None,
+        f"a table split by {DELIMITERS.get(sign, repr(sign))}" if sign else "a sheet",
+    )
+    if format == "edges":
+        return edges_of(table, 0, 1, "edge list", told=True) if table.width == 2 else children_lines(table)
     if not named:
         draft = _ids_and_paths(table, separator)
         if draft is not None:
             return draft
     draft = read_table(table, separator, tabs, language)
-    if isinstance(draft, Draft) and sign != "\t":
-        draft.form += f", split by {DELIMITERS.get(sign, repr(sign))}"
+    if sign != "\t":
+        draft.form += f", split by {DELIMITERS.get(sign, repr(sign))}" if sign else ", in Excel"
     return draft
 
 

@@ -123,14 +123,19 @@ def _is_outline(codes, sign):
 
 
 def _prefixes(codes):
-    """Codes whose beginning is another code: 1, 11, 111; A00-B99, A00-A09, A00, A00.1; letters that head the codes behind them."""
+    """Codes whose beginning is another code: 1, 11, 111; A00-B99, A00-A09, A00, A00.1; letters that head the codes below."""
     known = set(codes)
     ranges = {code: _range(code) for code in codes if _range(code)}
     parents = {}
     for code in codes:
-        parents[code] = next((code[:n].rstrip(".") for n in range(len(code) - 1, 0, -1)
-                              if code[:n].rstrip(".") in known and code[:n].rstrip(".") != code
-                              and code not in ranges), None)  # fmt: skip
+        parents[code] = next(
+            (
+                code[:n].rstrip(".")
+                for n in range(len(code) - 1, 0, -1)
+                if code[:n].rstrip(".") in known and code[:n].rstrip(".") != code and code not in ranges
+            ),
+            None,
+        )
         if parents[code] is None and ranges:
             low, high = ranges.get(code, (code, code))
             around = [r for r, (a, b) in ranges.items() if r != code and a <= low[: len(a)] and high[: len(b)] <= b]

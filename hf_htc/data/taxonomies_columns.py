@@ -12,38 +12,46 @@ def _words(text):
 # Each role with the words that name it, in small letters, without signs; several languages of published taxonomies.
 WORDS = {
     "parent": _words(
-        "parent,broader,broader term,bt,hypernym,superclass,superordinate,father,mother,parent of child,is a,isa,subclass of,oberbegriff,"
-        "eltern,elternteil,übergeordnet,vater,mutter,padre,pai,père,pere,genitore,ouder,parents,broaders,part of,上级,父级,父节点"
+        "parent,broader,broader term,bt,hypernym,superclass,superordinate,father,mother,parent of child,"
+        "is a,isa,subclass of,oberbegriff,eltern,elternteil,übergeordnet,vater,mutter,padre,pai,père,"
+        "pere,genitore,ouder,parents,broaders,part of,上级,父级,父节点"
     ),
     "child": _words(
-        "child,narrower,narrower term,nt,hyponym,subclass,subordinate,unterbegriff,kind,hijo,hija,filho,enfant,fils,figlio,子节点,子级"
+        "child,narrower,narrower term,nt,hyponym,subclass,subordinate,unterbegriff,kind,hijo,hija,filho,"
+        "enfant,fils,figlio,子节点,子级"
     ),
     "children": _words("children,childs,narrowers,subclasses,kinder,hijos,enfants,child nodes,subcategories list,children ids"),
     "id": _words(
-        "id,ids,code,uri,url,iri,key,identifier,notation,nr,no,kennung,kode,codigo,código,codice,cod,schlüssel,schluessel,sigle,cui,ui,guid,"
-        "uuid,slug,symbol,编码,代码"
+        "id,ids,code,uri,url,iri,key,identifier,notation,nr,no,kennung,kode,codigo,código,codice,cod,"
+        "schlüssel,schluessel,sigle,cui,ui,guid,uuid,slug,symbol,编码,代码"
     ),
     "name": _words(
-        "name,label,title,term,heading,caption,preflabel,pref label,preferred label,preferred term,bezeichnung,titel,benennung,nombre,nome,"
-        "nom,titulo,título,titolo,titre,intitulé,intitule,libelle,libellé,denominación,denominacion,descriptor,begriff,naam,names,labels,"
-        "nazwa,名称,标签,display name"
+        "name,label,title,term,heading,caption,preflabel,pref label,preferred label,preferred term,"
+        "bezeichnung,titel,benennung,nombre,nome,nom,titulo,título,titolo,titre,intitulé,intitule,"
+        "libelle,libellé,denominación,denominacion,descriptor,begriff,naam,names,labels,nazwa,名称,标签,"
+        "display name"
     ),
     "text": _words("text,texts,words,label words"),
     "alternative": _words(
-        "alternative,alternatives,alternative name,alternative names,alternative label,alternative labels,alt label,alt labels,altlabel,"
-        "altlabels,synonym,synonyms,alias,aliases,aka,used for,uf,synonyme,sinónimos,alternate,alternate names,alternative_names"
+        "alternative,alternatives,alternative name,alternative names,alternative label,"
+        "alternative labels,alt label,alt labels,altlabel,altlabels,synonym,synonyms,alias,aliases,aka,"
+        "used for,uf,synonyme,sinónimos,alternate,alternate names,alternative_names"
     ),
     "description": _words(
-        "description,descriptions,definition,scope note,scope,note,notes,gloss,comment,beschreibung,definicion,definición,descripción,"
-        "descripcion,définition,includes,explanation,desc,erläuterung,details"
+        "description,descriptions,definition,scope note,scope,note,notes,gloss,comment,beschreibung,"
+        "definicion,definición,descripción,descripcion,définition,includes,explanation,desc,erläuterung,"
+        "details"
     ),
-    "path": _words("path,full path,fullpath,hierarchy,breadcrumb,breadcrumbs,category path,pfad,ruta,chemin,full name,fullname,lineage,taxonomy"),
+    "path": _words(
+        "path,full path,fullpath,hierarchy,breadcrumb,breadcrumbs,category path,pfad,ruta,chemin,"
+        "full name,fullname,lineage,taxonomy"
+    ),
     "level": _words("level,depth,ebene,stufe,niveau,nivel,livello,lvl,tiefe,层级"),
     "numbers": _words("tree number,tree numbers,treenumber,treenumbers,tree num,mn,tree code,tree codes,mesh tree number"),
     "is label": _words("is label,islabel"),
     "source": _words("source,from,src"),
     "target": _words("target,to,dst,destination"),
-}  # fmt: skip
+}
 ROLE_OF = {"".join(word.split()): role for role, words in WORDS.items() for word in words}
 # Words of columns that each hold one level.
 LEVEL_WORDS = re.compile(
@@ -52,7 +60,40 @@ LEVEL_WORDS = re.compile(
     r"categor[ií]a|sub\w+|main\w*|l|lvl|level|ebene|stufe|niveau|nivel|tier|rank|order|genus|species|kingdom|phylum)[\s_-]*\d*"
     r"|\d+(?:st|nd|rd|th)?\s*(?:level|category|class))$"
 )
-LANGUAGES = frozenset("en de fr es it pt nl pl sv da fi cs hu ru ja zh ko el tr uk ro bg sk sl hr et lv lt ar he".split())
+LANGUAGES = frozenset(
+    [
+        "en",
+        "de",
+        "fr",
+        "es",
+        "it",
+        "pt",
+        "nl",
+        "pl",
+        "sv",
+        "da",
+        "fi",
+        "cs",
+        "hu",
+        "ru",
+        "ja",
+        "zh",
+        "ko",
+        "el",
+        "tr",
+        "uk",
+        "ro",
+        "bg",
+        "sk",
+        "sl",
+        "hr",
+        "et",
+        "lv",
+        "lt",
+        "ar",
+        "he",
+    ]
+)
 LANGUAGE = re.compile(r"^(.+?)[\s_@.:(\[-]+([a-z]{2,3}(?:-[A-Za-z]{2,4})?)[)\]]?$")
 
 
@@ -73,7 +114,7 @@ class Column:
         match = LANGUAGE.match(name.strip())
         if self.role is None and name.strip().lower() in LANGUAGES:
             self.role, self.base, self.language = "name", "", name.strip().lower()
-        if self.role is None and match and not match.group(2).isupper():
+        if self.role is None and match and (not match.group(2).isupper() or match.group(2).lower() in LANGUAGES):
             role, base = _role(match.group(1))
             if role in ("name", "alternative", "description", "text"):
                 self.role, self.base, self.language = role, base, match.group(2)
@@ -102,9 +143,9 @@ def _role(name):
     if ROLE_OF.get(tokens[0]) == "child" and len(tokens) == 2 and ROLE_OF.get(tokens[1]) in ("id", "name"):
         return "child", tokens[1]
     for count in (2, 1):
-        if len(tokens) > count and (role := ROLE_OF.get("".join(tokens[-count:]))) is not None:
-            if role not in ("source", "target", "children"):
-                return role, " ".join(tokens[:-count])
+        role = ROLE_OF.get("".join(tokens[-count:])) if len(tokens) > count else None
+        if role not in (None, "source", "target", "children"):
+            return role, " ".join(tokens[:-count])
     if len(tokens) > 1 and ROLE_OF.get(tokens[0]) in ("id", "name") and tokens[-1].isdigit():
         return ROLE_OF[tokens[0]], " ".join(tokens[1:])  # "code 1", "title 1"
     match = re.fullmatch(r"(\D+)(\d+)", whole)

@@ -98,8 +98,10 @@ class Draft:
             elif old is not None and what in ("name", "id", "text") and old != value:
                 raise HTCError(
                     f"{str(key)!r} has the {what} {value!r} here and {old!r} in line {node.line} (duplicate name).",
-                    file=self.file, line=line, mend="Give every node one name of its own.",
-                )  # fmt: skip
+                    file=self.file,
+                    line=line,
+                    mend="Give every node one name of its own.",
+                )
             else:
                 setattr(node, what, value)
         return node
@@ -109,7 +111,9 @@ class Draft:
     def settle_root(self, root, labels):
         """Takes the virtual root out, see [`LabelHierarchy.from_file`]; returns the name of a real node that was left out."""
         if root is False:
-            for key in [key for key in self.mentioned if self.complete and key not in self.nodes and str(key).casefold() in ROOT_WORDS]:
+            for key in [
+                key for key in self.mentioned if self.complete and key not in self.nodes and str(key).casefold() in ROOT_WORDS
+            ]:
                 self._take_out(key)  # it has no entry of its own: only a word for no parent
             return None
         if isinstance(root, str):
@@ -118,14 +122,20 @@ class Draft:
                 return None
             if not roots:
                 close = difflib.get_close_matches(root, [str(key) for key in self.mentioned], n=3)
-                raise HTCError(f"no node is called {root!r}, the root.", file=self.file, field="root", value=root,
-                               mend=f"Close names: {close}." if close else "Leave `root` out.")  # fmt: skip
+                raise HTCError(
+                    f"no node is called {root!r}, the root.",
+                    file=self.file,
+                    field="root",
+                    value=root,
+                    mend=f"Close names: {close}." if close else "Leave `root` out.",
+                )
             for key in roots:
                 if self.nodes.get(key) is not None and self.nodes[key].parents:
                     raise HTCError(
                         f"the root {root!r} is a child of {self.nodes[key].parents[0]!r}; the virtual root has no parent.",
-                        file=self.file, line=self.nodes[key].line,
-                    )  # fmt: skip
+                        file=self.file,
+                        line=self.nodes[key].line,
+                    )
                 self._take_out(key)
             return None
         unknown = [key for key in self.mentioned if key not in self.nodes]
@@ -236,9 +246,11 @@ class Draft:
         for node in nodes:
             if node.top and node.parents:
                 raise HTCError(
-                    f"{str(node.key)!r} is a child of the root and of {str(node.parents[0])!r}; a first-level node has no other parent.",
-                    file=self.file, line=node.line,
-                )  # fmt: skip
+                    f"{str(node.key)!r} is a child of the root and of {str(node.parents[0])!r}; a first-level node has no other "
+                    "parent.",
+                    file=self.file,
+                    line=node.line,
+                )
 
     def _check_cycles(self, nodes):
         waiting = {node.key: len(node.parents) for node in nodes}
@@ -318,8 +330,11 @@ class Draft:
                     f"the name {name!r} stands for two nodes"
                     + (f"; the other one is in line {first}" if first else "")
                     + " (duplicate name).",
-                    file=self.file, line=node.line, value=name, mend="Give them names or ids of their own, or leave one out.",
-                )  # fmt: skip
+                    file=self.file,
+                    line=node.line,
+                    value=name,
+                    mend="Give them names or ids of their own, or leave one out.",
+                )
             holders[name] = node
 
     def _translations(self, nodes):

@@ -8,15 +8,40 @@ from hf_htc.models.errors import HTCError, reason_of
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .taxonomies_columns import Column
+from .taxonomies_content import read_table
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
 from .taxonomies_lines import add_paths, find_separator, split_path
-from .taxonomies_tables import Table, read_table
+from .taxonomies_tables import Table
 
 
 # Keys under which the children of a node stand, where nothing else tells.
-CHILDREN = ("children", "child", "subcategories", "sub_categories", "subCategories", "items", "nodes", "narrower", "subclasses", "subtopics",
-            "topics", "categories", "concepts", "sub", "childs", "childNodes", "data", "taxonomy", "tree", "hierarchy", "hasTopConcept")  # fmt: skip
-HELP = 'Write nested objects `{"sport": {"football": {}}}`, `{"name": ..., "children": [...]}`, or an object of parent to list of children.'
+CHILDREN = (
+    "children",
+    "child",
+    "subcategories",
+    "sub_categories",
+    "subCategories",
+    "items",
+    "nodes",
+    "narrower",
+    "subclasses",
+    "subtopics",
+    "topics",
+    "categories",
+    "concepts",
+    "sub",
+    "childs",
+    "childNodes",
+    "data",
+    "taxonomy",
+    "tree",
+    "hierarchy",
+    "hasTopConcept",
+)
+HELP = (
+    'Write nested objects `{"sport": {"football": {}}}`, `{"name": ..., "children": [...]}`, or an object of each parent\'s '
+    "list of children."
+)
 
 
 class TwinKey(dict):
@@ -32,9 +57,11 @@ def parse_json(text, file):
             seen = set()
             twin = next(key for key, _ in items if key in seen or seen.add(key))
             raise HTCError(
-                f"an object has the key {twin!r} twice (twin keys); one of them would be lost.", file=file, line=_line_of(text, twin),
+                f"an object has the key {twin!r} twice (twin keys); one of them would be lost.",
+                file=file,
+                line=_line_of(text, twin),
                 mend="Put both contents under one key, or write `name` and `children`.",
-            )  # fmt: skip
+            )
         return found
 
     try:
@@ -116,8 +143,10 @@ def _text(value, file, where):
     """A name or id as a string; a float of a whole number without its `.0`."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise HTCError(
-            f"holds {json.dumps(value, ensure_ascii=False)[:60]} {where}; names are strings.", file=file, mend=HELP,
-        )  # fmt: skip
+            f"holds {json.dumps(value, ensure_ascii=False)[:60]} {where}; names are strings.",
+            file=file,
+            mend=HELP,
+        )
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
@@ -159,7 +188,9 @@ def _children_key(records):
 def _records(records, children, file, separator):
     """Nested `{"name": ..., "children": [...]}` under whatever keys."""
     name = _name_key(records[0])
-    draft = Draft(file, f"nested JSON, names in {name!r} and children in {children!r}", "texts", separator, paths=separator is not None)
+    draft = Draft(
+        file, f"nested JSON, names in {name!r} and children in {children!r}", "texts", separator, paths=separator is not None
+    )
     first = records[0]
     own = next((key for key in first if Column(key).role == "id" and Column(key).base == "" and key != name), None)
     if own is None and Column(name).role != "id":
@@ -176,8 +207,11 @@ def _records(records, children, file, separator):
             continue
         key = name if record.get(name) not in (None, "") else _name_key(record)
         if key is None:
-            raise HTCError(f"an object {where} has no {name!r}: its keys are {sorted(map(str, record))[:8]}.", file=file,
-                           mend="Give every node a name (an empty name is none).")  # fmt: skip
+            raise HTCError(
+                f"an object {where} has no {name!r}: its keys are {sorted(map(str, record))[:8]}.",
+                file=file,
+                mend="Give every node a name (an empty name is none).",
+            )
         text = _text(record[key], file, where)
         facts = _facts(record, {name, key, children, own}, file)
         if own is not None and record.get(own) not in (None, ""):
@@ -200,7 +234,9 @@ def _refuse_twins(draft):
     for node in draft.nodes.values():
         place = (node.text, node.parents[0] if node.parents else None)
         if place in seen and node.id is None:
-            raise HTCError(f"{node.text!r} stands twice under the same parent (duplicate name).", file=draft.file, mend="Leave one out.")
+            raise HTCError(
+                f"{node.text!r} stands twice under the same parent (duplicate name).", file=draft.file, mend="Leave one out."
+            )
         seen.add(place)
 
 
@@ -237,11 +273,16 @@ def _of_list(content, file, separator, language):
         if all(len(record) == 1 for record in content) and _name_key(content[0]) is None:
             return None  # [{"sport": [...]}, {"politics": [...]}]
         if len(content[0]) > 1:
-            raise HTCError(f"is a list of objects with the keys {sorted(content[0])[:8]}, of which none tells parents, children or "
-                           "levels.", file=file, mend=HELP)  # fmt: skip
+            raise HTCError(
+                f"is a list of objects with the keys {sorted(content[0])[:8]}, of which none tells parents, children or levels.",
+                file=file,
+                mend=HELP,
+            )
         return None
     if all(isinstance(row, list) and row and all(_is_scalar(cell) for cell in row) for row in content):
-        rows = [(None, ["" if cell is None else _text(cell, file, f"in row {n}") for cell in row]) for n, row in enumerate(content)]
+        rows = [
+            (None, ["" if cell is None else _text(cell, file, f"in row {n}") for cell in row]) for n, row in enumerate(content)
+        ]
         if all(len(cells) == 2 for _, cells in rows):
             draft = read_table(Table(file, rows, what="a list of pairs"))
             return draft
@@ -264,15 +305,15 @@ def _has_parents(records):
 
 
 def _is_flat(record):
-    return all(_is_scalar(value) or isinstance(value, list) and all(_is_scalar(item) for item in value) for value in record.values())
+    return all(
+        _is_scalar(value) or isinstance(value, list) and all(_is_scalar(item) for item in value) for value in record.values()
+    )
 
 
 def _flat_records(records, file, separator, language):
     """A list of objects that each have the same keys: a table."""
     header = list(dict.fromkeys(key for record in records for key in record))
-    rows = [
-        (None, ["" if record.get(key) is None else _cell(record[key]) for key in header]) for record in records
-    ]
+    rows = [(None, ["" if record.get(key) is None else _cell(record[key]) for key in header]) for record in records]
     return read_table(Table(file, rows, header, what="a list of objects"), separator, language=language)
 
 
@@ -300,14 +341,19 @@ def _of_mapping(content, file, separator=None, language=None):
                     draft.add(_text(item, file, f"under {parent!r}"), parent)
             return draft
         return None
-    if all(value is None or isinstance(value, (str, int)) and not isinstance(value, bool) for value in values) and len(values) > 1:
+    if (
+        all(value is None or isinstance(value, (str, int)) and not isinstance(value, bool) for value in values)
+        and len(values) > 1
+    ):
         above = ["" if value is None else str(value) for value in values]
         inside = sum(value in content or value.lower() in NO_PARENT | ROOT_WORDS for value in above)
         if inside == 0 and len(set(above)) == len(above):
             raise HTCError(
-                f"is an object of names and names ({next(iter(content))!r}: {above[0]!r}) of which none is a parent: a list of ids without a "
-                "hierarchy.", file=file, mend=HELP,
-            )  # fmt: skip
+                f"is an object of names and names ({next(iter(content))!r}: {above[0]!r}) of which none is a parent: a list of "
+                "ids without a hierarchy.",
+                file=file,
+                mend=HELP,
+            )
         draft = Draft(file, "an object of each node's parent", complete=False)
         for child, parent in zip(content, above):
             if parent.lower() in NO_PARENT:
@@ -319,7 +365,7 @@ def _of_mapping(content, file, separator=None, language=None):
 
 
 def _of_records_by_name(content, file, separator, language):
-    """`{"Sport": {"id": 5, "children": {...}}}` or `{"5": {"name": "Sport", "parent": null}}`; `None` for plain nested objects."""
+    """`{"Sport": {"id": 5, "children": {...}}}` or `{"5": {"name": "Sport", "parent": null}}`; `None` for nested names."""
     values = [value for value in content.values() if value]
     children = next((key for key in CHILDREN for value in values if isinstance(value.get(key), (list, dict))), None)
     below = [child for value in values for child in (value.get(children) or ())] if children else []
@@ -366,10 +412,12 @@ def _nested(content, file, separator):
         rows = []
         for name, below in items:
             name = _text(name, file, where)
-            if isinstance(below, bool) or isinstance(below, (int, float)):
+            if isinstance(below, (bool, int, float)):
                 raise HTCError(f"holds the number {below!r} as the content of {name!r} {where}.", file=file, mend=HELP)
             if isinstance(below, str) and Column(name).role in ("id", "name", "description", "parent", "alternative"):
-                raise HTCError(f"has the key {name!r} with the text {below[:40]!r} {where}, which is no node.", file=file, mend=HELP)
+                raise HTCError(
+                    f"has the key {name!r} with the text {below[:40]!r} {where}, which is no node.", file=file, mend=HELP
+                )
             number += 1
             if not name:
                 raise HTCError(f"a node {where} has an empty name.", file=file, mend="Give every node a name.")
@@ -386,7 +434,9 @@ def _nested(content, file, separator):
 def _node_link(content, file):
     """networkx's `node_link_data`."""
     if content.get("directed") is False:
-        raise HTCError("is an undirected graph; its edges do not tell parents from children.", file=file, mend="Write a `DiGraph`.")
+        raise HTCError(
+            "is an undirected graph; its edges do not tell parents from children.", file=file, mend="Write a `DiGraph`."
+        )
     links = content["links"] if "links" in content else content["edges"]
     draft = Draft(file, "networkx's node-link JSON", complete=False)
     for record in content["nodes"]:
@@ -423,8 +473,13 @@ def add_graph_node(draft, key, data, file):
     data = dict(data)
     data.pop("level", None)
     facts = {"name": key, "text": data.pop("text", None) or data.pop("label", None) or data.pop("name", None)}
-    for name, attribute in (("description", "description"), ("id", "own_id"), ("alternatives", "alternative_names"),
-                            ("translations", "translations"), ("attributes", "attributes")):  # fmt: skip
+    for name, attribute in (
+        ("description", "description"),
+        ("id", "own_id"),
+        ("alternatives", "alternative_names"),
+        ("translations", "translations"),
+        ("attributes", "attributes"),
+    ):
         facts[name] = data.pop(attribute, None)
     is_label = data.pop("is_label", None)
     facts["attributes"] = {**(facts["attributes"] or {}), **{k: v for k, v in data.items() if v is not None}}

@@ -44,7 +44,8 @@ def find_separator(paths):
         if not separator[0].isspace() and separator in ".:-" and (words or len(split) < 0.8 * len(paths)):
             continue  # a sign of a sentence, as in "St. John"
         # Where every path has a line for what is above it, nothing else is needed.
-        if not (all(listed) and separator in UNMISTAKABLE) and not (below >= 0.5 * len(split) and below >= 0.3 * len(paths)):
+        least = 0.3 * len(paths) if separator not in UNMISTAKABLE else 1
+        if not (all(listed) and separator in UNMISTAKABLE) and (below < 0.5 * len(split) or below < least):
             continue
         rank = all(listed), below
         if rank > best[0]:
@@ -86,10 +87,11 @@ def read_paths(lines, file, separator=None, form="paths"):
     if chosen is None:
         raise HTCError(
             f"its {len(lines)} lines hold no separator of paths, no tabs and no indentation: {bodies[0][:60]!r}.",
-            file=file, line=lines[0][0],
+            file=file,
+            line=lines[0][0],
             mend="Write `parent<TAB>child` lines or paths such as `sport/football` and give the `separator`; "
             "`format='paths'` reads a list of names without a hierarchy.",
-        )  # fmt: skip
+        )
     said = f"{form} joined by {chosen!r}" + (", an id in front" if numbered else "")
     draft = Draft(file, said, "ids" if numbered else "texts", chosen, complete=False)
     draft.notes += note
@@ -122,8 +124,10 @@ def add_paths(draft, paths):
         if not all(segments):
             raise HTCError(
                 f"the path {draft.separator.join(segments)!r} has an empty name as a segment.",
-                file=draft.file, line=number, mend=f"Write it like 'sport{draft.separator}football'.",
-            )  # fmt: skip
+                file=draft.file,
+                line=number,
+                mend=f"Write it like 'sport{draft.separator}football'.",
+            )
         for depth in range(1, len(segments) + 1):
             key = tuple(segments[:depth])
             last = depth == len(segments)
@@ -136,8 +140,9 @@ def add_paths(draft, paths):
             if own is not None and node.id not in (None, own):
                 raise HTCError(
                     f"the path {draft.separator.join(segments)!r} has the id {own!r} here and {node.id!r} in line {node.line}.",
-                    file=draft.file, line=number,
-                )  # fmt: skip
+                    file=draft.file,
+                    line=number,
+                )
             if own is not None:
                 node.id, node.line = own, number
             if more and more[0]:
@@ -168,9 +173,12 @@ def read_indented(lines, file, separator=None):
     ids = [re.match(r"^([^\s,;:]*\d[^\s,;:]*)(?:\s+[-–—:|]\s+|\s*[:;|]\s*|\s+)(\S.*)$", text) for _, _, text in parsed]
     numbered = len(parsed) > 1 and all(ids) and len({match.group(1) for match in ids}) == len(ids)
     draft = Draft(
-        file, "indented lines" + (", a code in front" if numbered else ""), "ids" if numbered else "texts", separator,
+        file,
+        "indented lines" + (", a code in front" if numbered else ""),
+        "ids" if numbered else "texts",
+        separator,
         paths=separator is not None and not numbered,
-    )  # fmt: skip
+    )
     stack, seen = [], {}
     for (number, depth, text), match in zip(parsed, ids):
         closed = None
@@ -178,17 +186,21 @@ def read_indented(lines, file, separator=None):
             closed = stack.pop()
         if closed is not None and closed[0] != depth:
             raise HTCError(
-                f"{text!r} is indented by {depth}, between its parent and the line above.", file=file, line=number,
+                f"{text!r} is indented by {depth}, between its parent and the line above.",
+                file=file,
+                line=number,
                 mend="Indent all children of a node alike.",
-            )  # fmt: skip
+            )
         own, name = (match.group(1), match.group(2)) if numbered else (None, text)
         parent = stack[-1][1] if stack else None
         first = seen.setdefault((parent, name), number)
         if first != number and not numbered:
             raise HTCError(
                 f"{name!r} stands twice under the same parent, the first time in line {first} (duplicate name).",
-                file=file, line=number, mend="Leave one out.",
-            )  # fmt: skip
+                file=file,
+                line=number,
+                mend="Leave one out.",
+            )
         draft.add(own or number, parent, number, id=own, text=name)
         stack.append((depth, own or number))
     return draft

@@ -68,7 +68,13 @@ def _statements(text, form, file):
             graph.parse(data=text, format=form)
     except RecursionError as error:
         raise HTCError("is nested too deeply to be read.", file=file) from error
-    except (SyntaxError, SAXException, rdflib.exceptions.Error, ValueError, OSError) as error:  # the last one of a context on the web
+    except (
+        SyntaxError,
+        SAXException,
+        rdflib.exceptions.Error,
+        ValueError,
+        OSError,
+    ) as error:  # the last one of a context on the web
         if isinstance(error, SAXParseException):
             line = error.getLineNumber()
         else:  # Turtle's parser counts lines from 0
@@ -100,8 +106,11 @@ def read_skos(text, form, file, language=None):
     types = graph.rows(RDF.type)
     concepts = {concept: None for concept, row in types.items() if SKOS.Concept in row}
     if not concepts and not parents:
-        raise HTCError("is RDF without concepts of SKOS (`skos:Concept`, `skos:broader`).", file=file,
-                       mend="Give a concept scheme, or write it as `parent<TAB>child` lines.")  # fmt: skip
+        raise HTCError(
+            "is RDF without concepts of SKOS (`skos:Concept`, `skos:broader`).",
+            file=file,
+            mend="Give a concept scheme, or write it as `parent<TAB>child` lines.",
+        )
     for child, row in parents.items():  # a concept that is only named as one
         concepts.setdefault(child)
         concepts.update(dict.fromkeys(row))
@@ -155,10 +164,13 @@ def _chosen_language(tags, language, file):
     match = next((tag for tag in tags if tag is not None and tag.lower() == language.lower()), None)
     match = match or next((tag for tag in sorted(filter(None, tags)) if tag.lower().split("-")[0] == language.lower()), None)
     if match is None:
+        known = ", ".join(sorted(filter(None, tags))) or "none with a language"
         raise HTCError(
-            f"no concept has a name in the language {language!r}; there are {', '.join(sorted(filter(None, tags))) or 'none with a language'}.",
-            file=file, field="language", value=language,
-        )  # fmt: skip
+            f"no concept has a name in the language {language!r}; there are {known}.",
+            file=file,
+            field="language",
+            value=language,
+        )
     return match
 
 
@@ -223,8 +235,11 @@ def read_obo(text, file):
         if own is None and facts["name"] is None:
             facts["name"] = unquote(term["id"][len(OWN + "name:") :])
         if term["id"] in draft.nodes:
-            raise HTCError(f"the id {term['id']!r} stands for two terms; the other one is in line {draft.nodes[term['id']].line}.",
-                           file=file, line=term["line"])  # fmt: skip
+            raise HTCError(
+                f"the id {term['id']!r} stands for two terms; the other one is in line {draft.nodes[term['id']].line}.",
+                file=file,
+                line=term["line"],
+            )
         draft.add(term["id"], None, term["line"], id=own, **{k: v for k, v in facts.items() if v or v is False})
         for parent, line in term["is_a"]:
             draft.add(term["id"], parent, line)

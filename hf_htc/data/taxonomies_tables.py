@@ -1,4 +1,4 @@
-"""Taxonomies in tables: edge lists, ids with parents, paths, levels in columns, codes, tree numbers."""
+"""Taxonomies in tables whose columns are known: edge lists, ids with parents, paths, levels in columns, codes, tree numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Table:
     """
 
     def __init__(self, file, rows, header=None, what="a table"):
-        self.file, self.what = file, what
+        self.file, self.what, self.language = file, what, None
         self.width = max([len(cells) for _, cells in rows] + ([len(header)] if header else []))
         self.lines = [line for line, _ in rows]
         self.widths = [len(cells) for _, cells in rows]
@@ -87,44 +87,21 @@ def split_cell(value):
     return value.split(sign)
 
 
-def read_table(table, separator=None, tabs=False, language=None):
-    """
-    The [`Draft`] of a table.
-
-    Args:
-        table ([`Table`]).
-        separator (`str`, *optional*): Joins the segments of paths.
-        tabs (`bool`): Whether tabs split the columns, as in HiAGM's files.
-        language (`str`, *optional*): Of the names, where a column per language has them.
-
-    Raises:
-        [`HTCError`]: no way to read the table fits; it is named with what helps.
-    """
-    if table.header:
-        draft = _by_names(table, separator, language)
-        if draft is not None:
-            return draft
-    return _by_content(table, separator, tabs)
-
-
-# ------------------------------------------------------------------ with names of columns
-
-
-def _by_names(table, separator, language):
+def by_names(table, separator, language):
     if language is not None:
         _choose_language(table, language)
     _promote_language(table)
     parents = table.having("parent")
     if not parents and table.having("source") and table.having("target"):
         parents, child = table.having("source")[:1], table.having("target")[:1]
-        return _edges_of(table, parents[0], child[0], "edge list")
+        return edges_of(table, parents[0], child[0], "edge list")
     if parents:
-        return _with_parents(table, parents)
+        return with_parents(table, parents)
     keys = table.having("id", "name") or [i for i, column in enumerate(table.columns) if column.role is None]
     if keys and table.having("children"):
         return _with_children(table, keys[0], table.having("children")[0])
     if keys and table.having("child"):
-        return _edges_of(table, keys[0], table.having("child")[0], "edge list", told=True)
+        return edges_of(table, keys[0], table.having("child")[0], "edge list", told=True)
     if table.having("path"):
         draft = _with_path(table, table.having("path")[0], separator)
         if draft is not None:
@@ -133,24 +110,29 @@ def _by_names(table, separator, language):
     if table.having("numbers"):
         keys = names or ids
         if keys:
-            return _tree_numbers(table, keys[0], table.having("numbers")[0], ids if names else [])
+            return tree_numbers(table, keys[0], table.having("numbers")[0], ids if names else [])
     draft = _levels(table, separator)
     if draft is not None:
         return draft
     depths = table.having("level")
     if ids and (names or table.width == 1 or len(ids) == 1):
         for i in ids:
-            draft = _codes(table, i, names[0] if names else _other(table, [i, *depths]))
+            draft = codes_of(table, i, names[0] if names else _other(table, [i, *depths]))
             if draft is not None:
                 return draft
     if depths and (names or ids):
         return _depths(table, depths[0], ids, names, separator)
+    for i in [*names, *(i for i, column in enumerate(table.columns) if column.role is None)]:
+        draft = _with_path(table, i, separator)
+        if draft is not None:
+            return draft
     if ids and names:
         raise HTCError(
-            f"is a table of ids and names ({table.named([ids[0], names[0]])}) without a hierarchy: it has no column of parents, and "
-            "its ids are no codes whose beginning is the parent.",
-            file=table.file, mend="Add a column `parent`, or one column per level.",
-        )  # fmt: skip
+            f"is a table of ids and names ({table.named([ids[0], names[0]])}) without a hierarchy: it has no column of "
+            "parents, and its ids are no codes whose beginning is the parent.",
+            file=table.file,
+            mend="Add a column `parent`, or one column per level.",
+        )
     return None
 
 
@@ -161,8 +143,10 @@ def _choose_language(table, language):
         tags = sorted({c.language for c in table.columns if c.language})
         raise HTCError(
             f"has no column of names in the language {language!r}" + (f"; it has {', '.join(tags)}." if tags else "."),
-            file=table.file, field="language", value=language,
-        )  # fmt: skip
+            file=table.file,
+            field="language",
+            value=language,
+        )
     for column in table.columns:
         if column.role in ("name", "text") and column.language is None:
             column.role = None
@@ -176,12 +160,13 @@ def _other(table, used):
 def _promote_language(table):
     """Where only columns per language have names, the first one has the names."""
     if not table.having("name", "text"):
-        column = next((c for c in table.columns if c.role == "name" and c.language), None)
+        translated = [c for c in table.columns if c.role == "name" and c.language]
+        column = next((c for c in translated if c.language.lower() == "en"), translated[0] if translated else None)
         if column is not None:
             table.language, column.language = column.language, None
 
 
-def _with_parents(table, parents):
+def with_parents(table, parents):
     candidates = table.having("child", "id", "name", "text")
     candidates += [i for i, column in enumerate(table.columns) if column.role is None]
     if not candidates:
@@ -195,18 +180,23 @@ def _with_parents(table, parents):
 
     def rank(pair):
         named = table.columns[pair[0]].base  # "id" of "parent_id", "name" of "parent_name"
-        told = named != "" and Column(named).role == table.columns[pair[1]].role
+        column = table.columns[pair[1]]
+        told = named != "" and (Column(named).role == column.role or column.role == "child" and column.base == named)
+        # Beside "parentLabel", "parent" holds the ids, which count more than names.
+        ids = Column(named).role == "id" if named else len(parents) > 1 and column.role not in ("name", "text")
+        told = told + ids if named else 2 * ids
         return told, round(fit(*pair), 2), all(table.column(pair[1])), -candidates.index(pair[1])
 
     pairs = [(p, k) for p in parents for k in candidates]
-    # What the name says counts, unless the values say otherwise.
-    parent, key = max((pair for pair in pairs if fit(*pair) > 0.5), key=rank, default=None) or max(pairs, key=lambda pair: rank(pair)[1:])
+    # What the names say counts, unless the values say otherwise.
+    parent, key = max((pair for pair in pairs if fit(*pair) > 0.5), key=rank, default=None) or max(pairs, key=rank)
     key_role = table.columns[key].role
     ids = [i for i in table.having("id") if i != key] if key_role != "id" else []
     names = [i for i in table.having("name") if i != key]
+    names += [i for i in table.having("child") if i != key and Column(table.columns[i].base).role == "name"]
     texts = [i for i in table.having("text") if i != key]
     if key_role == "child":
-        names = [i for i in names if table.columns[i].base in ("", "child")]
+        names = [i for i in names if table.columns[i].base in ("", "child") or table.columns[i].role == "child"]
     if key_role == "id":
         own, name, text = key, (names[0] if names and texts else None), (texts or names or [None])[0]
     elif key_role in (None, "child") and names and not ids:
@@ -218,22 +208,28 @@ def _with_parents(table, parents):
         f", names in {table.named([text])}" if text is not None else ""
     )
     # An edge list gives a node only its edges; rows with more are one per node.
-    complete = own is not None or text is not None or all(count == 1 for count in Counter(table.column(key)).values()) and fit(parent, key) > 0.99
+    complete = (
+        own is not None
+        or text is not None
+        or all(count == 1 for count in Counter(table.column(key)).values())
+        and fit(parent, key) > 0.99
+    )
     draft = Draft(table.file, said, "ids" if own is not None and name is None else "texts", complete=complete)
-    draft.language = getattr(table, "language", None)
     zero = "0" not in sets[key] and "-1" not in sets[key]
     for line, row in zip(table.lines, table.rows):
         if not row[key]:
             if not any(row):
                 continue
-            raise HTCError("the node has an empty name.", file=table.file, line=line, mend=f"Fill the column {table.header[key]!r}.")
+            raise HTCError(
+                "the node has an empty name.", file=table.file, line=line, mend=f"Fill the column {table.header[key]!r}."
+            )
         facts = table.facts(row, used)
         node = {"id": row[own] if own is not None else None, "text": row[text] if text is not None else None}
         if name is not None:
             facts["name"] = row[name]
         cell = row[parent]
         no_parent = (cell.lower() in NO_PARENT and cell not in sets[key]) or (zero and cell in ("0", "-1")) or cell == row[key]
-        above = [] if no_parent else [cell] if cell in sets[key] else [part.strip() for part in _parts(cell, sets[key])]
+        above = [] if no_parent else [part.strip() for part in _parts(cell, sets[key])]
         if no_parent:
             draft.add(row[key], None, line, top=not complete or cell == "", **node, **_given(facts))
         for number, part in enumerate(above):
@@ -250,6 +246,8 @@ def _parts(cell, known):
     """The parents in a cell: itself, or several where all of them are nodes."""
     if cell in known:
         return [cell]
+    if cell.endswith(".0") and cell[:-2] in known:  # numbers with gaps become floats in many programs
+        return [cell[:-2]]
     if cell.startswith("["):
         return split_cell(cell)
     for sign in IN_CELL:
@@ -261,8 +259,8 @@ def _parts(cell, known):
 
 def _add_parent_names(draft, table, parents, parent, key_role):
     """Where an edge list has ids and names of both ends, a parent without a row of its own gets its name."""
-    named = [i for i in parents if i != parent and "name" in table.columns[i].base.split() + [table.columns[i].role]]
-    if key_role not in ("id", "child") or not named:
+    named = [i for i in parents if i != parent and Column(table.columns[i].base).role == "name"]
+    if key_role not in ("id", "child", None) or not named:
         return
     names = {row[parent]: (row[named[0]], line) for line, row in zip(table.lines, table.rows) if row[parent] and row[named[0]]}
     for key in [key for key in draft.mentioned if key not in draft.nodes]:
@@ -273,10 +271,16 @@ def _add_parent_names(draft, table, parents, parent, key_role):
 def _with_children(table, key, children):
     names = [i for i in table.having("name") if i != key]
     is_id = table.columns[key].role == "id"
-    draft = Draft(table.file, f"adjacency table, columns {table.named([key, children])}", "ids" if is_id else "texts", complete=False)
+    draft = Draft(
+        table.file, f"adjacency table, columns {table.named([key, children])}", "ids" if is_id else "texts", complete=False
+    )
     used = {key, children, *names[:1]}
     for line, row in zip(table.lines, table.rows):
-        facts = {"id": row[key] if is_id else None, "text": row[names[0]] if names else row[key], **_given(table.facts(row, used))}
+        facts = {
+            "id": row[key] if is_id else None,
+            "text": row[names[0]] if names else row[key],
+            **_given(table.facts(row, used)),
+        }
         draft.add(row[key], None, None if row[key] in draft.nodes else line, **facts)
         cell = row[children]
         for child in split_cell(cell) if cell[:1] == "[" or "|" in cell or ";" in cell else cell.split(","):
@@ -285,7 +289,7 @@ def _with_children(table, key, children):
     return draft
 
 
-def _edges_of(table, parent, child, form, told=False):
+def edges_of(table, parent, child, form, told=False):
     """An edge list; where names do not tell the order of its columns, their values do."""
     if not told and _is_turned(table, parent, child):
         parent, child = child, parent
@@ -324,16 +328,32 @@ def _with_path(table, path, separator):
         draft = Draft(table.file, f"paths of ids in {table.named([path])}", "ids")
         for line, row, parts in zip(table.lines, table.rows, segments):
             above = [part for part in parts if part != row[ids[0]]]
-            draft.add(row[ids[0]], above[-1] if above else None, line, id=row[ids[0]], text=row[names[0]] if names else None,
-                      **_given(table.facts(row, {path, *ids, *names})))  # fmt: skip
+            draft.add(
+                row[ids[0]],
+                above[-1] if above else None,
+                line,
+                id=row[ids[0]],
+                text=row[names[0]] if names else None,
+                **_given(table.facts(row, {path, *ids, *names})),
+            )
         return draft
-    draft = Draft(table.file, f"paths joined by {chosen!r} in {table.named([path])}" + (", with ids" if ids else ""),
-                  "ids" if ids else "texts", chosen, complete=False)  # fmt: skip
+    draft = Draft(
+        table.file,
+        f"paths joined by {chosen!r} in {table.named([path])}" + (", with ids" if ids else ""),
+        "ids" if ids else "texts",
+        chosen,
+        complete=False,
+    )
     used = {path, *ids[:1], *names}
-    add_paths(draft, (
-        (line, parts, row[ids[0]] if ids else None, _given(table.facts(row, used)))
-        for line, row, parts in zip(table.lines, table.rows, segments) if any(parts)
-    ))  # fmt: skip
+    names = [i for i in names if i != path]
+    add_paths(
+        draft,
+        (
+            (line, parts, row[ids[0]] if ids else None, _given(table.facts(row, used)))
+            for line, row, parts in zip(table.lines, table.rows, segments)
+            if any(parts)
+        ),
+    )
     return draft
 
 
@@ -341,8 +361,13 @@ def _depths(table, depth, ids, names, separator):
     """A column of levels: each row stands below the last one of a smaller level."""
     is_id = bool(ids) and len(set(table.column(ids[0]))) == len(table.rows)
     name = (names or ids)[0]
-    draft = Draft(table.file, f"levels told by {table.named([depth])}", "ids" if is_id else "texts", separator,
-                  paths=separator is not None and not is_id)  # fmt: skip
+    draft = Draft(
+        table.file,
+        f"levels told by {table.named([depth])}",
+        "ids" if is_id else "texts",
+        separator,
+        paths=separator is not None and not is_id,
+    )
     stack = []
     for line, row in zip(table.lines, table.rows):
         digits = re.search(r"\d+", row[depth])
@@ -352,13 +377,19 @@ def _depths(table, depth, ids, names, separator):
         while stack and stack[-1][0] >= level:
             stack.pop()
         key = row[ids[0]] if is_id else line
-        draft.add(key, stack[-1][1] if stack else None, line, id=row[ids[0]] if ids else None, text=row[name],
-                  **_given(table.facts(row, {depth, name, *ids[:1]})))  # fmt: skip
+        draft.add(
+            key,
+            stack[-1][1] if stack else None,
+            line,
+            id=row[ids[0]] if ids else None,
+            text=row[name],
+            **_given(table.facts(row, {depth, name, *ids[:1]})),
+        )
         stack.append((level, key))
     return draft
 
 
-def _tree_numbers(table, key, numbers, ids):
+def tree_numbers(table, key, numbers, ids):
     """Names with the places where they stand in trees: 'Horn;H01.456.313'. A name with several places has several parents."""
     places, lines = {}, {}
     for line, row in zip(table.lines, table.rows):
@@ -392,7 +423,7 @@ def _tree_numbers(table, key, numbers, ids):
         facts = {} if name in draft.nodes else {"id": own.get(name), "attributes": {"notation": held[name]}}
         draft.add(name, parent, lines[number], text=name, **facts)
     used = {key, numbers, *ids[:1]}
-    for line, row in zip(table.lines, table.rows):
+    for row in table.rows:
         facts = _given(table.facts(row, used))
         if facts and row[key] in draft.nodes:
             draft.add(row[key], None, None, **facts)
@@ -403,7 +434,7 @@ def _longest(code, known):
     return next((code[:n] for n in range(len(code) - 1, 0, -1) if code[:n] in known), None)
 
 
-def _codes(table, code, title):
+def codes_of(table, code, title):
     """A code and a title per row; the beginning of the code is its parent."""
     codes = table.column(code)
     if len(set(codes)) < len(codes):
@@ -415,8 +446,14 @@ def _codes(table, code, title):
     draft = Draft(table.file, rule, "ids")
     used = {code, *([] if title is None else [title])}
     for line, row in zip(table.lines, table.rows):
-        draft.add(row[code], parents[row[code]], line, id=row[code], text=row[title] if title is not None else None,
-                  **_given(table.facts(row, used)))  # fmt: skip
+        draft.add(
+            row[code],
+            parents[row[code]],
+            line,
+            id=row[code],
+            text=row[title] if title is not None else None,
+            **_given(table.facts(row, used)),
+        )
     return draft
 
 
@@ -469,11 +506,19 @@ def wide(table, groups, separator):
     Args:
         groups (`list[tuple[int | None, int | None]]`): Per level the columns of code and title.
     """
+    turned = bool(table.header) and _is_deepest_first(table, groups)
+    groups = groups[::-1] if turned else groups
     coded = any(code is not None for code, _ in groups)
     draft = Draft(
-        table.file, f"levels in {len(groups)} columns" + (", each a code and a title" if coded else ""), "ids" if coded else "texts",
-        separator, paths=separator is not None and not coded, complete=False,
-    )  # fmt: skip
+        table.file,
+        f"levels in {len(groups)} columns"
+        + (", each a code and a title" if coded else "")
+        + (", the deepest first" if turned else ""),
+        "ids" if coded else "texts",
+        separator,
+        paths=separator is not None and not coded,
+        complete=False,
+    )
     used = {i for group in groups for i in group if i is not None}
     own = [i for i in table.having("id") if i not in used] if table.header and not coded else []
     unique = own and len(set(table.column(own[0]))) == len(table.rows)
@@ -505,14 +550,18 @@ def wide(table, groups, separator):
                 if not node.parents:
                     raise HTCError(
                         f"{(code or title)!r} is on the first level in line {node.line} and below {_shown(above)!r} here.",
-                        file=table.file, line=line, mend="Give every node one place, or codes of their own.",
-                    )  # fmt: skip
+                        file=table.file,
+                        line=line,
+                        mend="Give every node one place, or codes of their own.",
+                    )
                 draft.add(key, above, line)
             elif code and title and node.text != title:
                 raise HTCError(
                     f"the code {code!r} has the title {title!r} here and {node.text!r} in line {node.line} (duplicate name).",
-                    file=table.file, line=line, mend="Give every code one title.",
-                )  # fmt: skip
+                    file=table.file,
+                    line=line,
+                    mend="Give every code one title.",
+                )
             if depth == len(walk) - 1:
                 node, facts = draft.nodes[key], _given(table.facts(row, used)) if table.header else {}
                 for what, value in facts.items():
@@ -527,135 +576,15 @@ def wide(table, groups, separator):
     return draft
 
 
+def _is_deepest_first(table, groups):
+    """Whether each column tells the next one, and not the other way round: 'Subcategory, Category'."""
+    columns = [table.column(title if code is None else code) for code, title in groups]
+    for first, second in zip(columns, columns[1:]):
+        pairs = {(a, b) for a, b in zip(first, second) if a}
+        if len(pairs) > len({a for a, _ in pairs}) or len(pairs) == len({b for _, b in pairs}):
+            return False
+    return True
+
+
 def _shown(key):
     return key[1] if isinstance(key, tuple) else key
-
-
-# ------------------------------------------------------------------ without names of columns
-
-
-def _by_content(table, separator, tabs):
-    """Without names the columns must fit one way of reading."""
-    if table.width == 2 and min(table.widths) == 2 or table.width == 2 and not tabs:
-        return _two_columns(table)
-    draft = None if table.header else _id_parent_name(table, tabs)
-    if draft is not None:
-        return draft
-    if tabs and not table.header and _is_hiagm(table):
-        return _hiagm(table)
-    groups = _groups(table)
-    if groups is not None:
-        return wide(table, groups, separator)
-    for code in range(table.width):
-        draft = _codes(table, code, next((i for i in range(table.width) if i != code), None))
-        if draft is not None:
-            return draft
-    if tabs and not table.header:
-        return _hiagm(table)
-    raise HTCError(
-        f"is {table.what} of {table.width} columns that fit no form of a taxonomy; its first line is {table.rows[0]!r}.",
-        file=table.file, line=table.lines[0], mend=HELP,
-    )  # fmt: skip
-
-
-def _two_columns(table):
-    first, second = table.column(0), table.column(1)
-    seconds = set(second)
-    linked = {value for value in first if value in seconds}
-    roots = any(value.lower() in ROOT_WORDS or not value for value in first + second)
-    others = set(first) - {""}
-    if not roots and len(linked) < 0.5 * len(others):
-        turned = code_parents(second) if len(seconds) == len(second) else None
-        if turned is not None and len(set(first)) < len(first) or turned is not None and code_parents(list(dict.fromkeys(first))) is None:
-            draft = _tree_numbers(table, 0, 1, [])
-            if draft is not None:
-                return draft
-        draft = _codes(table, 0, 1)
-        if draft is not None:
-            return draft
-    if not roots and not linked and len(first) > 3 and max(Counter(first).values()) == 1 and max(Counter(second).values()) == 1:
-        raise HTCError(
-            f"has two columns that share no value ({first[0]!r} and {second[0]!r} in its first line): a table of ids and names without a "
-            "hierarchy, or single pairs.",
-            file=table.file, line=table.lines[0], mend=HELP,
-        )  # fmt: skip
-    return _edges_of(table, 0, 1, "edge list")
-
-
-def _id_parent_name(table, tabs):
-    """Three columns or more: ids, their parents' ids, names."""
-    if min(table.widths) < 3:
-        return None
-    for i in range(table.width):
-        ids = table.column(i)
-        if len(set(ids)) < len(ids) or not all(ids):
-            continue
-        known = set(ids)
-        for j in range(table.width):
-            parents = [value for value in table.column(j) if value]
-            foreign = {value for value in parents if value not in known}
-            inside = [value for value in parents if value in known]
-            if j == i or len(foreign) > 1 or not inside or len(foreign) == 1 and len(inside) == len(parents):
-                continue
-            if foreign and not (next(iter(foreign)).lower() in NO_PARENT | ROOT_WORDS | {"0", "-1"} or len(inside) > 1):
-                continue
-            if tabs and j < i and not all(any(c.isdigit() for c in value) for value in ids):
-                continue  # `parent<TAB>child<TAB>child`
-            rest = [k for k in range(table.width) if k not in (i, j)]
-            titles = [k for k in rest if not all(re.fullmatch(r"[-+]?[\d.]*", value) for value in table.column(k))]
-            header = [f"column {k + 1}" for k in range(table.width)]
-            header[i], header[j] = "id", "parent"
-            header[(titles or rest)[0]] = "name"
-            named = Table(table.file, list(zip(table.lines, table.rows)), header)
-            draft = _with_parents(named, [j])
-            draft.form = f"ids in column {i + 1}, their parents in column {j + 1}, names in column {(titles or rest)[0] + 1}"
-            return draft
-    return None
-
-
-def _is_hiagm(table):
-    """Whether lines are `parent<TAB>child<TAB>child...`: parents are children elsewhere."""
-    children = {cell for row in table.rows for cell in row[1:] if cell}
-    parents = {row[0] for row in table.rows} - {"", *(row[0] for row in table.rows if row[0].lower() in ROOT_WORDS)}
-    if any(row[0].lower() in ROOT_WORDS or not row[0] for row in table.rows):
-        return True
-    return sum(parent in children for parent in parents) >= 0.3 * len(parents) or len({*table.column(0)}) == len(table.rows)
-
-
-def _hiagm(table):
-    draft = Draft(table.file, "lines of a parent and its children", complete=False)
-    for line, row, width in zip(table.lines, table.rows, table.widths):
-        cells = row[:width]
-        while len(cells) > 1 and not cells[-1]:
-            cells.pop()
-        if len(cells) < 2 or not all(cells[1:]):
-            raise HTCError(
-                f"is not `parent<TAB>child`: {chr(9).join(cells)!r} (empty name or no tab).", file=table.file, line=line,
-                mend="Write a parent and its child, or children, between tabs.",
-            )  # fmt: skip
-        for child in cells[1:]:
-            draft.add(child, cells[0] or None, line, top=not cells[0])
-    return draft
-
-
-def _groups(table):
-    """Whether columns without names are levels: their first one repeats, or each row fills one; pairs are code and title."""
-    numbers = list(range(table.width))
-    if table.width < 2:
-        return None
-    one_each = all(sum(map(bool, row)) == 1 for row in table.rows)
-    if one_each and len({next(i for i, cell in enumerate(row) if cell) for row in table.rows}) > 1:
-        return [(None, i) for i in numbers]
-    first = Counter(table.column(0))
-    if max(first.values()) < 2 or "" in first:
-        return None
-    if len(numbers) % 2 == 0 and len(numbers) > 2:
-        codes, titles = numbers[::2], numbers[1::2]
-
-        def coded(i):
-            values = [value for value in table.column(i) if value]
-            return values and all(re.fullmatch(r"[\w.-]*\d[\w.-]*", value) for value in values)
-
-        if all(coded(i) for i in codes) and not any(coded(i) for i in titles):
-            return list(zip(codes, titles))
-    return [(None, i) for i in numbers]

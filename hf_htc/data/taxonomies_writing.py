@@ -133,22 +133,32 @@ def _paths(hierarchy):
         raise HTCError(f"Paths are for trees; {hierarchy.names[node]!r} has several parents.", mend="Write csv, skos or json.")
     if not len(hierarchy.edges):
         raise HTCError("A hierarchy without edges has no paths.", mend="Write csv, skos or json.")
-    separator = next((s for s in SEPARATORS if not any(s in text or text.startswith(s.strip()) or text.endswith(s.strip())
-                                                       for text in hierarchy.texts)), None)  # fmt: skip
+    separator = next(
+        (
+            s
+            for s in SEPARATORS
+            if not any(s in text or text.startswith(s.strip()) or text.endswith(s.strip()) for text in hierarchy.texts)
+        ),
+        None,
+    )
     if separator is None:
         raise HTCError(f"The texts hold every separator of paths ({', '.join(SEPARATORS)}).", mend="Write csv, skos or json.")
     lines, seen = [], {}
     for node in range(hierarchy.num_nodes):
         path = separator.join(hierarchy.texts[i] for i in hierarchy.paths(node)[0])
         if path in seen:
-            raise HTCError(f"{hierarchy.names[seen[path]]!r} and {hierarchy.names[node]!r} have the same path {path!r}.",
-                           mend="Write csv, skos or json.")  # fmt: skip
+            raise HTCError(
+                f"{hierarchy.names[seen[path]]!r} and {hierarchy.names[node]!r} have the same path {path!r}.",
+                mend="Write csv, skos or json.",
+            )
         seen[path] = node
         lines.append(path)
     for text in hierarchy.texts:
         if re.search(r"[\t\n\r]", text) or text != text.strip() or not text:
-            raise HTCError(f"The text {text!r} holds a tab or a line break, begins or ends with a blank, or is empty.",
-                           mend="Write csv, skos or json.")  # fmt: skip
+            raise HTCError(
+                f"The text {text!r} holds a tab or a line break, begins or ends with a blank, or is empty.",
+                mend="Write csv, skos or json.",
+            )
     lost = []
     own = hierarchy.ids
     plain = own is not None and all(value and re.fullmatch(r"\S*\d\S*", value) for value in own)
@@ -181,7 +191,9 @@ def _paths(hierarchy):
 
 
 def _is_uri(value):
-    return re.fullmatch(r"(?:[a-z][a-z0-9+.-]*://|urn:)[^\s<>\"{}|\\^`\x00-\x20]+", value) is not None and not value.startswith(OWN)
+    return re.fullmatch(r"(?:[a-z][a-z0-9+.-]*://|urn:)[^\s<>\"{}|\\^`\x00-\x20]+", value) is not None and not value.startswith(
+        OWN
+    )
 
 
 def _uris(hierarchy):
@@ -205,9 +217,12 @@ def _skos(hierarchy):
         "@prefix skos: <http://www.w3.org/2004/02/skos/core#> .",
         f"@prefix htc: <{OWN}> .",
         "",
-        "<" + OWN + "scheme> a skos:ConceptScheme"
-        + (f" ; htc:language {_literal(hierarchy.language)}" if hierarchy.language is not None else "") + " .",
-    ]  # fmt: skip
+        "<"
+        + OWN
+        + "scheme> a skos:ConceptScheme"
+        + (f" ; htc:language {_literal(hierarchy.language)}" if hierarchy.language is not None else "")
+        + " .",
+    ]
     uris, counts = _uris(hierarchy), Counter(hierarchy.texts)
     for node, (name, text, row) in enumerate(zip(hierarchy.names, hierarchy.texts, hierarchy.parents)):
         said = ["a skos:Concept", f"skos:prefLabel {_literal(text, hierarchy.language)}"]
@@ -219,7 +234,9 @@ def _skos(hierarchy):
         for tag, translated in hierarchy.translations.items():
             if translated[node]:
                 said.append(f"skos:prefLabel {_literal(translated[node], tag)}")
-        said += [f"skos:altLabel {_literal(word, hierarchy.language)}" for word in (hierarchy.alternative_names or {node: ()})[node]]
+        said += [
+            f"skos:altLabel {_literal(word, hierarchy.language)}" for word in (hierarchy.alternative_names or {node: ()})[node]
+        ]
         if hierarchy.descriptions is not None and hierarchy.descriptions[node]:
             said.append(f"skos:definition {_literal(hierarchy.descriptions[node], hierarchy.language)}")
         attributes = dict((hierarchy.attributes or {node: {}})[node])
@@ -237,7 +254,12 @@ def _codes(attributes):
     codes = attributes.get("notation")
     if isinstance(codes, str):
         return [attributes.pop("notation")]
-    if isinstance(codes, list) and len(codes) > 1 and all(isinstance(code, str) for code in codes) and len(set(codes)) == len(codes):
+    if (
+        isinstance(codes, list)
+        and len(codes) > 1
+        and all(isinstance(code, str) for code in codes)
+        and len(set(codes)) == len(codes)
+    ):
         return attributes.pop("notation")
     return []
 
@@ -250,8 +272,10 @@ def _escaped(text):
 
 
 def _obo(hierarchy):
-    uris = [own or f"{OWN}name:{quote(name, safe='')}"
-            for name, own in zip(hierarchy.names, hierarchy.ids or [None] * hierarchy.num_nodes)]  # fmt: skip
+    uris = [
+        own or f"{OWN}name:{quote(name, safe='')}"
+        for name, own in zip(hierarchy.names, hierarchy.ids or [None] * hierarchy.num_nodes)
+    ]
     lost = [] if hierarchy.language is None and not hierarchy.translations else ["the language and translations"]
     if _has_padding(hierarchy.texts) or _has_padding(hierarchy.ids) or any("\r" in text for text in hierarchy.texts):
         lost.append("blanks around texts and ids")

@@ -132,8 +132,8 @@ def edges_from_networkx(graph, root):
     What a networkx `DiGraph` says of its nodes.
 
     Returns:
-        `tuple`: edges (parent, child), first-level nodes under `root`; texts and descriptions by name; the names of the labels, or
-        `None` where nodes do not say whether they are; the attributes of every node.
+        `tuple`: edges (parent, child), first-level nodes under `root`; texts and descriptions by name; the names of the labels,
+        or `None` where nodes do not say whether they are; the attributes of every node.
     """
     if not graph.is_directed():
         raise HTCTypeError("The graph must be a directed networkx graph with edges parent -> child.")

@@ -12,7 +12,29 @@ from .errors import HTCError, HTCTypeError
 
 
 # What joins the segments of a path in files; the longer ones first, so that "A -> B" is not split at its ">".
-PATH_SEPARATORS = (" -> ", " > ", " >> ", " / ", " | ", " :: ", " » ", " – ", " - ", "->", ">>", "::", "--", "/", ">", "|", "\\", "»", ";", ".", ":")  # fmt: skip
+PATH_SEPARATORS = (
+    " -> ",
+    " > ",
+    " >> ",
+    " / ",
+    " | ",
+    " :: ",
+    " » ",
+    " – ",
+    " - ",
+    "->",
+    ">>",
+    "::",
+    "--",
+    "/",
+    ">",
+    "|",
+    "\\",
+    "»",
+    ";",
+    ".",
+    ":",
+)
 # How many nodes an error lists.
 MAX_CANDIDATES = 5
 # Keywords of the class that this part of it takes.
@@ -49,9 +71,11 @@ class NodeIdentity:
         for node, own in enumerate(self.ids or ()):
             if own is not None and own in holders:
                 raise HTCError(
-                    f"The id {own!r} stands for two nodes, {self.names[holders[own]]!r} and {self.names[node]!r}. Give every node an id of its own.",
-                    field="ids", value=own,
-                )  # fmt: skip
+                    f"The id {own!r} stands for two nodes, {self.names[holders[own]]!r} and {self.names[node]!r}.",
+                    field="ids",
+                    value=own,
+                    mend="Give every node an id of its own.",
+                )
             holders[own] = node
 
     def _facts(self, what, values, kind, nothing):
@@ -60,7 +84,9 @@ class NodeIdentity:
             numbered, values = values, [None] * self.num_nodes
             for number, value in numbered.items():
                 if not str(number).isdigit() or int(number) >= self.num_nodes:
-                    raise HTCError(f"`{what}` has the node number {number!r}; they go from 0 to {self.num_nodes - 1}.", field=what)
+                    raise HTCError(
+                        f"`{what}` has the node number {number!r}; they go from 0 to {self.num_nodes - 1}.", field=what
+                    )
                 values[int(number)] = value
         values = self._checked_texts(what, values, None) or []
         found = []
@@ -72,8 +98,9 @@ class NodeIdentity:
             else:
                 raise HTCTypeError(
                     f"`{what}` of {self.names[node]!r} is {value!r} of type {type(value).__name__}; give a {kind.__name__}.",
-                    field=what, value=value,
-                )  # fmt: skip
+                    field=what,
+                    value=value,
+                )
         return found if any(found) else None
 
     def _identity_dict(self):
@@ -115,10 +142,12 @@ class NodeIdentity:
         if language == self.language:
             return self
         if language not in self.translations:
+            known = [tag for tag in [self.language, *self.translations] if tag]
             raise HTCError(
-                f"The taxonomy has no texts in the language {language!r}; it has {[x for x in [self.language, *self.translations] if x]}.",
-                field="language", value=language,
-            )  # fmt: skip
+                f"The taxonomy has no texts in the language {language!r}; it has {known}.",
+                field="language",
+                value=language,
+            )
         facts = self._facts_of(range(self.num_nodes))
         chosen = facts["translations"].pop(language)
         if self.language is not None:
@@ -192,13 +221,16 @@ class NodeIdentity:
             shown = [self._shown(node) for node in found[:MAX_CANDIDATES]]
             more = f" and {len(found) - MAX_CANDIDATES} more" if len(found) > MAX_CANDIDATES else ""
             raise HTCError(
-                f"{key!r} stands for {len(found)} nodes: {', '.join(shown)}{more}.", value=key, mend="Use a name or an id instead."
+                f"{key!r} stands for {len(found)} nodes: {', '.join(shown)}{more}.",
+                value=key,
+                mend="Use a name or an id instead.",
             )
         if key == self.left_out_root:
             raise HTCError(
                 f"{key!r} stands above all other nodes of the taxonomy and was left out as its root.",
-                value=key, mend="Read the taxonomy with `root=False` (`--keep_root` on the command line) to keep it.",
-            )  # fmt: skip
+                value=key,
+                mend="Read the taxonomy with `root=False` (`--keep_root` on the command line) to keep it.",
+            )
         close = difflib.get_close_matches(str(key), self.names, n=3)
         raise HTCError(f"There is no label {key!r} in the hierarchy." + (f" Close names: {close}." if close else ""), value=key)
 

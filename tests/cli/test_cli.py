@@ -16,6 +16,7 @@ from hf_htc.cli.common import DataArguments, parse
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
 from hf_htc.cli.train import last_checkpoint, public_arguments
+from hf_htc.models.hierarchy import LabelHierarchy
 from hf_htc.models.version import __version__
 
 
@@ -521,6 +522,36 @@ class TestInfo:
         assert "is a bert checkpoint, not one of hf_htc" in fails(capsys, ["info", work / "tiny-encoder"])
         (tmp_path / "t.json").write_text("{")
         assert "t.json, line 1: is not valid JSON" in fails(capsys, ["info", tmp_path / "t.json"])
+        assert "`--output` needs `--to`" in fails(capsys, ["info", tmp_path / "t.json", "--output", "x"])
+
+    def test_a_taxonomy_in_another_form(self, tmp_path, capsys, caplog):
+        (tmp_path / "t.csv").write_text("code;parent;name_en;name_de\n1;;sport;Sport\n2;1;football;Fußball\n3;;art;Kunst\n")
+        main(["info", str(tmp_path / "t.csv"), "--to", "paths", "--language", "de", "--delimiter", ";", "--header"])
+        assert capsys.readouterr().out == "1\tSport\n2\tSport > Fußball\n3\tKunst\n"
+        assert "paths cannot hold the language and translations; json keeps everything." in caplog.text
+        expected = LabelHierarchy.from_file(tmp_path / "t.csv")
+        for form, name in (("skos", "t.ttl"), ("csv", "again.csv"), ("json", "t.json"), ("obo", "t.obo")):
+            main(["info", str(tmp_path / "t.csv"), "--to", form, "--output", str(tmp_path / name)])
+            assert f"is in '{tmp_path / name}' as {form}." in capsys.readouterr().out
+            copy = LabelHierarchy.from_file(tmp_path / name)
+            assert (copy.names, copy.ids, copy.texts, copy.parents) == (
+                expected.names,
+                expected.ids,
+                expected.texts,
+                expected.parents,
+            )
+
+    def test_the_root_is_kept_when_asked_for(self, tmp_path, capsys):
+        (tmp_path / "t.tsv").write_text("all\ta\nall\tb\n")
+        main(["info", str(tmp_path / "t.tsv")])
+        assert "num_labels: 2\n" in capsys.readouterr().out
+        main(["info", str(tmp_path / "t.tsv"), "--keep_root"])
+        assert "num_labels: 3\n" in capsys.readouterr().out
+
+    def test_the_taxonomy_of_a_checkpoint_in_another_form(self, checkpoint, capsys):
+        main(["info", str(checkpoint), "--to", "json"])
+        copy = LabelHierarchy.from_dict(json.loads(capsys.readouterr().out))
+        assert (copy.names, copy.parents) == (make_tree().names, make_tree().parents)
 
 
 class TestDataCheck:

@@ -1,5 +1,7 @@
 """Taxonomy files as people have them: each form in several details, each case of a real one, and the page about them."""
 
+# ruff: noqa: E501 - one file per line
+
 import json
 import re
 from pathlib import Path
@@ -256,14 +258,71 @@ class TestTables:
         assert hierarchy.find("A01.456") == hierarchy.id("Eye")
         assert (hierarchy.ids is not None) == ("Unique" in content)
 
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "child_id,child_name,parent_id,parent_name\n1,cat,9,animal\n2,dog,9,animal\n3,oak,8,plant\n",
+            "item,itemLabel,parent,parentLabel\n1,cat,9,animal\n2,dog,9,animal\n3,oak,8,plant\n",
+        ],
+    )
+    def test_parents_that_have_no_row_of_their_own(self, read, content):
+        hierarchy = read(content, "t.csv")
+        assert sorted(edges(hierarchy)) == ["1 < 9", "2 < 9", "3 < 8", "8", "9"]
+        assert sorted(edges(hierarchy, "texts")) == ["animal", "cat < animal", "dog < animal", "oak < plant", "plant"]
+
+    def test_parents_that_became_floats(self, read):
+        assert edges(read("ID,Name,Parent ID\n1,a,\n2,b,1.0\n3,c,1.0\n4,d,\n", "t.csv")) == ["1", "2 < 1", "3 < 1", "4"]
+
+    def test_levels_with_the_deepest_first(self, read, caplog):
+        with caplog.at_level("INFO"):
+            hierarchy = read("Subcategory,Category\ncat,animal\ndog,animal\noak,plant\n", "t.csv")
+        assert edges(hierarchy) == ["animal", "cat < animal", "dog < animal", "plant", "oak < plant"]
+        assert "levels in 2 columns, the deepest first" in caplog.text
+
+    def test_columns_of_published_tables(self, read):
+        naics = "Seq. No.,2022 NAICS US   Code,2022 NAICS US Title\n1,11,Farms\n2,111,Crops\n3,31-33,Making\n4,311,Food\n"
+        assert edges(read(naics, "t.csv"), "texts") == ["Farms", "Crops < Farms", "Making", "Food < Making"]
+        isco = "Level,ISCO 08 Code,Title EN,Definition\n1,1,Managers,x\n2,11,Chiefs,y\n1,2,Experts,w\n2,21,Science,z\n"
+        assert edges(read(isco, "t.csv"), "texts") == ["Managers", "Chiefs < Managers", "Experts", "Science < Experts"]
+        cpv = "CODE;BG;DE;EN\n03000000-1;b;d;Farms\n03100000-2;c;e;Crops\n09000000-3;f;g;Oil\n"
+        assert edges(read(cpv, "t.csv"), "texts") == ["Farms", "Crops < Farms", "Oil"]
+        assert edges(read(cpv, "t.csv", language="de"), "texts") == ["d", "e < d", "g"]
+
     def test_levels_told_by_a_column(self, read):
         assert edges(read("Level,Code,Title\n1,x,sport\n2,q7,football\n2,c,tennis\n1,d,art\n", "t.csv"), "texts") == TREE
         assert edges(read("Name\tEbene\nsport\tL0\nfootball\tL1\ntennis\tL1\nart\tL0\n", "t.tsv")) == TREE
 
     def test_children_in_a_column(self, read):
         assert edges(read("node,children\nsport,football|tennis\nart,\n", "t.csv")) == TREE
-        assert edges(read("code;label;narrower ids\na;sport;\nd;art;\n".replace("narrower ids", "children"), "t.csv"), "texts") == ["sport", "art"]
+        assert edges(
+            read("code;label;narrower ids\na;sport;\nd;art;\n".replace("narrower ids", "children"), "t.csv"), "texts"
+        ) == ["sport", "art"]
         assert edges(read("topic\tchild\nsport\tfootball\nsport\ttennis\nart\tmusic\n", "t.tsv"))[:3] == TREE[:3]
+
+
+def test_excel(tmp_path, caplog):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (
+        ["The codes of 2026", None],
+        [None, None],
+        ["Code", "Title"],
+        [1, "sport"],
+        [11.0, "football"],
+        [12, "tennis"],
+        [2, "art"],
+    ):
+        book.active.append(row)
+    book.create_sheet("notes").append(["a note"])
+    book.save(tmp_path / "codes.xlsx")
+    with caplog.at_level("INFO"):
+        hierarchy = LabelHierarchy.from_file(tmp_path / "codes.xlsx")
+    assert edges(hierarchy, "texts") == TREE
+    assert hierarchy.names == ["1", "11", "12", "2"]
+    assert "in Excel; a tree of 4 nodes on 2 levels. The sheet 'Sheet' was read; the others are 'notes'." in caplog.text
+    openpyxl.Workbook().save(tmp_path / "empty.xlsx")
+    with pytest.raises(ValueError, match="empty.xlsx: is empty"):
+        LabelHierarchy.from_file(tmp_path / "empty.xlsx")
 
 
 class TestLines:
@@ -280,12 +339,13 @@ class TestLines:
             "/sport/football\n/sport/tennis\n/art\n",
             "sport/football/\nsport/tennis/\nart/\n",
             "category_path\nsport/football\nsport/tennis\nart\n",
+            'name\n"sport/football"\n"sport/tennis"\n"art"\n',
             "% a comment\nsport/football\n\nsport/tennis\n\nart\n",
             b"\xef\xbb\xbfsport/football\r\nsport/tennis\r\nart\r\n",
         ],
     )
     def test_paths_in_other_details(self, read, content):
-        assert read(content).names == ["sport", "sport/football", "sport/tennis", "art"]
+        assert read(content, "paths.csv").names == ["sport", "sport/football", "sport/tennis", "art"]
 
     @pytest.mark.parametrize(
         "content",
@@ -294,6 +354,7 @@ class TestLines:
             "1\tsport\n2\tsport/football\n3\tsport/tennis\n4\tart\n",
             "1: sport\n2: sport::football\n3: sport::tennis\n4: art\n",
             "sport;1\nsport/football;2\nsport/tennis;3\nart;4\n",
+            "nr,Warengruppe\n1,sport\n2,sport > football\n3,sport > tennis\n4,art\n",
             "category_id,full_path\n1,sport\n2,sport > football\n3,sport > tennis\n4,art\n",
             "id,name,path\n1,sport,1\n2,football,1/2\n3,tennis,1/3\n4,art,4\n",
         ],
@@ -404,7 +465,9 @@ ex:a a skos:Concept ; skos:prefLabel "art"@en, "Kunst"@de .
 
 
 class TestRdf:
-    @pytest.mark.parametrize("form, suffix", [("turtle", "ttl"), ("xml", "rdf"), ("nt", "nt"), ("json-ld", "json"), ("pretty-xml", "xml")])
+    @pytest.mark.parametrize(
+        "form, suffix", [("turtle", "ttl"), ("xml", "rdf"), ("nt", "nt"), ("json-ld", "json"), ("pretty-xml", "xml")]
+    )
     def test_skos(self, read, form, suffix):
         import rdflib
 
@@ -492,7 +555,9 @@ def test_what_was_recognised_is_said_in_one_line(read, caplog):
 
 
 def rows_of_the_page():
-    rows = [line.strip("|").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| .* \| `", line)]
+    rows = [
+        line.strip("|").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| .* \| `", line)
+    ]
     return [[cell.strip() for cell in re.sub(r"\\\|", "|", " | ".join(row)).split(" | ")] for row in rows]
 
 

@@ -1,4 +1,6 @@
-"""What is wrong with a taxonomy file is said in one error that names the file, the line, the form that was found, and the mend."""
+"""What is wrong with a taxonomy file is said in one error that names file, line, the form that was found, and the mend."""
+
+# ruff: noqa: E501 - one file per line
 
 import json
 
@@ -93,6 +95,11 @@ def test_options_that_do_not_fit(read):
 
 
 def test_options_that_say_what_is_ambiguous(read):
+    pairs = "101\talpha\n205\tbeta\n317\tgamma\n422\tdelta\n"
+    assert read(pairs, "t.tsv", format="edges").num_levels == 2
+    assert read("a\tb\tc\nd\te\tf\n", "t.tsv", format="edges").parents == [[], [0], [0], [], [3], [3]]
+    with pytest.raises(HTCError, match="t.txt: is no table: no sign splits its lines"):
+        read("a > b\na > c\n", "t.txt", format="table")
     assert read("a,b;c\nd,e;f\n", "t.txt", delimiter=";").names == ["a,b", "c", "d,e", "f"]
     assert read("name,label\na,b\n", "t.csv", header=False).names == ["name", "label", "a", "b"]
     assert read("x,y\na,b\na,c\nd,e\n", "t.csv", header=True, delimiter=",").names == ["a", "b", "c", "d", "e"]

@@ -43,7 +43,9 @@ def test_nothing_is_stored_that_is_not_given():
     plain = LabelHierarchy(["a", "b"], [[], [0]])
     assert set(plain.to_dict()) == {"names", "parents", "num_labels"}
     assert set(hierarchy_to_config(plain)) == {"parents"}
-    empty = LabelHierarchy(["a", "b"], [[], [0]], ids=[None, None], alternative_names=[[], []], attributes=[{}, {}], translations={"de": [None, ""]})
+    empty = LabelHierarchy(
+        ["a", "b"], [[], [0]], ids=[None, None], alternative_names=[[], []], attributes=[{}, {}], translations={"de": [None, ""]}
+    )
     assert empty == plain
     assert empty.fingerprint() == plain.fingerprint()
     assert plain.fingerprint() == "e7054b37e4fbb333"  # as before nodes had ids
@@ -85,7 +87,8 @@ def test_statistics_do_not_change(tree):
     [
         ("pets/food", "pets/food"), ("P2", "pets/food"), ("http://example.org/3", "home/food"), ("01", "pets"), ("A", "pets"),
         ("Pets", "pets"), ("Garden", "garden"), ("Tiere", "pets"), ("Futter", "pets/food"), ("fodder", "pets/food"),
-        ("Pets > Food", "pets/food"), ("Home/Food", "home/food"), ("  Home  |  Food ", "home/food"), (" pets/food\u00a0", "pets/food"),
+        ("Pets > Food", "pets/food"), ("Home/Food", "home/food"), ("  Home  |  Food ", "home/food"),
+        (" pets/food\u00a0", "pets/food"),
     ],
 )  # fmt: skip
 def test_find(tree, key, name):
@@ -93,7 +96,9 @@ def test_find(tree, key, name):
 
 
 def test_find_takes_the_first_kind_that_knows_the_key():
-    tree = LabelHierarchy(["x", "b", "c", "d"], [[], [], [], []], texts=["b", "t", "u", "x"], ids=["u", "t", "x", "1"], alternative_names={0: ["d"]})
+    tree = LabelHierarchy(
+        ["x", "b", "c", "d"], [[], [], [], []], texts=["b", "t", "u", "x"], ids=["u", "t", "x", "1"], alternative_names={0: ["d"]}
+    )
     found = {key: tree.names[tree.find(key)] for key in ("x", "b", "t", "u", "d")}
     assert found == {"x": "x", "b": "b", "t": "b", "u": "x", "d": "d"}
     assert tree.find(1) == 3
@@ -101,7 +106,9 @@ def test_find_takes_the_first_kind_that_knows_the_key():
 
 
 def test_an_ambiguous_or_unknown_key(tree):
-    with pytest.raises(HTCError, match=r"'Food' stands for 2 nodes: 'pets/food' \(id P2\), 'home/food' \(id http.*3\). Use a name or an id"):
+    with pytest.raises(
+        HTCError, match=r"'Food' stands for 2 nodes: 'pets/food' \(id P2\), 'home/food' \(id http.*3\). Use a name or an id"
+    ):
         tree.find("Food")
     assert tree.find_all("Food") == [1, 3]
     with pytest.raises(HTCError, match=r"There is no label 'pet' in the hierarchy. Close names: \['pets'\]"):
