@@ -127,8 +127,7 @@ class DataArguments:
     def remember(self, checkpoint):
         """
         Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is
-        read
-        in the same way.
+        read in the same way.
 
         Args:
             checkpoint (`str`): A checkpoint folder or Hub id.

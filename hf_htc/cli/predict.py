@@ -1,10 +1,12 @@
-"""`hf-htc predict CHECKPOINT`: JSONL in, JSONL out, resumable."""
+"""`hf-htc predict CHECKPOINT`: a file of documents in, a file of predictions out, resumable."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, load_checkpoint, parse, set_up_logging
-from hf_htc.models.errors import HTCError
+from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, parse, run_settings, set_up_logging
+
+
+# Options of reading that are passed on where they are given.
+READING = ("delimiter", "encoding", "quoting", "header")
 
 
 @dataclass
@@ -12,14 +14,24 @@ class PredictArguments:
     """What is predicted and how."""
 
     checkpoint: str = field(metadata={"help": "A checkpoint folder, a Hub id, or a folder that `hf-htc export` wrote."})
-    input: str = field(metadata={"help": "JSONL file of documents."})
+    input: str = field(
+        metadata={"help": "File of documents: JSON lines, CSV or another table, Parquet, Excel, or one text per line."}
+    )
     output: str = field(
         metadata={
-            "help": "JSONL file of predictions; started again with the same checkpoint, options and documents, the command "
-            "goes on behind its last line."
+            "help": "File of predictions: .jsonl, .csv, .tsv or .parquet. Started again with the same checkpoint, options and "
+            "documents, the command goes on where it was stopped."
         }
     )
-    text_column: str = field(default="text", metadata={"help": "Key of the texts."})
+    text_column: str | None = field(
+        default=None, metadata={"help": "Column of the texts, or several, comma-separated; by default that of the training."}
+    )
+    delimiter: str | None = field(default=None, metadata={"help": "Delimiter of a table; recognised."})
+    encoding: str | None = field(default=None, metadata={"help": "Encoding of a text file, e.g. 'cp1252'; recognised."})
+    quoting: str | None = field(default=None, metadata={"help": "'quotes' or 'none', as in `hf-htc train`; recognised."})
+    header: str | None = field(
+        default=None, metadata={"help": "'yes' or 'no': whether the first line of a table names the columns; recognised."}
+    )
     threshold: float | None = field(
         default=None,
         metadata={"range": "[0, 1]", "help": "Score above which a label is predicted; by default the checkpoint's, else 0.5."},
@@ -39,19 +51,20 @@ class PredictArguments:
 def run(arguments):
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--checkpoint", *arguments]
-    (options,) = parse(
-        [PredictArguments], arguments, "hf-htc predict", "hf-htc predict CHECKPOINT --input IN.jsonl --output OUT.jsonl"
-    )
+    (options,) = parse([PredictArguments], arguments, "hf-htc predict", "hf-htc predict CHECKPOINT --input IN --output OUT")
     set_up_logging()
     from hf_htc.evaluation.predictions import predict_file
+    from hf_htc.hub.loading import load_classifier
 
-    model, tokenizer, name = load(options.checkpoint, options.coherence)
+    model, tokenizer, name = load_classifier(options.checkpoint, options.coherence)
+    reading = {key: getattr(options, key) for key in READING if getattr(options, key) is not None}
+    text_column = options.text_column or run_settings(options.checkpoint).get("text_column", "text")
     count, done = predict_file(
         model,
         tokenizer,
         options.input,
         options.output,
-        options.text_column,
+        text_column,
         options.threshold,
         options.top_k,
         options.closure,
@@ -59,23 +72,9 @@ def run(arguments):
         checkpoint=name,
         decoder=options.decoder,
         overwrite=options.overwrite,
+        reading=reading,
     )
     if done and not count:
         print(f"Nothing to do: all {done:,} documents are in {options.output} already.")
     else:
         print(f"{count:,} documents predicted into {options.output}" + (f", {done:,} were there already." if done else "."))
-
-
-def load(name_or_path, coherence=None):
-    """Model, tokenizer and public name of a checkpoint or an exported model; what is exported has its coherence built in."""
-    from hf_htc.hub.loading import load_classifier
-    from hf_htc.hub.onnx_classifier import REPORT_FILE
-
-    if coherence is None:
-        return load_classifier(name_or_path)
-    if (Path(name_or_path) / REPORT_FILE).is_file():
-        raise HTCError(
-            f"`--coherence` is {coherence!r}, but {str(name_or_path)!r} is an ONNX export, whose graph holds the checkpoint's. "
-            "Leave it out, or export a checkpoint that has it."
-        )
-    return load_checkpoint(name_or_path, coherence)

@@ -108,8 +108,8 @@ def column_csr(column, hierarchy=None):
         dictionary = flat if pa.types.is_dictionary(flat.type) else flat.dictionary_encode()
         if hierarchy is None:
             raise HTCTypeError(
-                f"The labels are names such as {dictionary[0].as_py()!r}; they become ids with the taxonomy: `hierarchy.encode`, or "
-                "`load_htc_dataset`."
+                f"The labels are names such as {dictionary[0].as_py()!r}; they become ids with the taxonomy: `hierarchy.encode` "
+                "or `load_htc_dataset`."
             )
         codes = dictionary.indices.to_numpy(zero_copy_only=False)
         used, first, codes = np.unique(codes, return_index=True, return_inverse=True)

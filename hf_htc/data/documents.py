@@ -16,7 +16,7 @@ from hf_htc.models.errors import HTCError, HTCTypeError, reason_of, refusing
 from hf_htc.models.whole_files import whole_file
 
 from .columns import OTHER_NAMES, short
-from .json_files import UNREADABLE, parse_json, read_json
+from .json_files import UNREADABLE, parse_line, read_json
 from .options import ReadOptions
 from .problems import ProblemLog
 from .readers import LABEL_MARK, check_file, packed_arrow, recognise
@@ -28,7 +28,8 @@ from .tables import name_columns, read_xlsx, table_rows
 logger = logging.getLogger(__name__)
 
 # Endings of prediction files.
-OUTPUT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+LINE_SUFFIXES = (".jsonl", ".ndjson")
+OUTPUT_SUFFIXES = (*LINE_SUFFIXES, ".csv", ".tsv", ".parquet")
 
 
 class Document(NamedTuple):
@@ -49,13 +50,11 @@ class Document(NamedTuple):
 def read_documents(path, text_column="text", id_column="id", **options):
     """
     Reads documents one after the other, whatever the form of the file: JSON lines, JSON, CSV and other tables, Parquet, Arrow,
-    Excel,
-    fastText lines (whose labels are left out), or one text per line.
+    Excel, fastText lines (whose labels are left out), or one text per line.
 
     Args:
         path (`str` or `os.PathLike`): The file; an ending such as `.txt` is read as one text per line unless it is a table with
-        the
-            column of the texts.
+            the column of the texts.
         text_column (`str` or `list[str]`, *optional*, defaults to `"text"`): Column of the texts, or several, which are joined.
         id_column (`str`, *optional*, defaults to `"id"`): Column that identifies a document, where there is one.
         options: `delimiter`, `encoding`, `quoting`, `header`, as in [`load_htc_dataset`].
@@ -137,9 +136,7 @@ def _json_lines(file):
         if not line.strip():
             continue
         try:
-            if file.facts.bad_lines:
-                line.encode()
-            row = parse_json(line)
+            row = parse_line(line, file)
         except UNREADABLE as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
             raise HTCError(f"{file.name}, line {number} cannot be read: {reason}.") from error
@@ -246,8 +243,7 @@ def write_predictions(records, path):
     Writes prediction records by the ending of the file: JSON lines, CSV, TSV or Parquet; as a whole or not at all.
 
     In CSV and TSV lists are JSON, which [`load_htc_dataset`] reads as labels; in Parquet the best labels are a list of `label`
-    and
-    `score`.
+    and `score`.
 
     Args:
         records (`Iterable[dict]`): Prediction records.
@@ -255,7 +251,7 @@ def write_predictions(records, path):
     """
     suffix = check_output(path)
     with whole_file(path) as partial:
-        if suffix in (".jsonl", ".ndjson"):
+        if suffix in LINE_SUFFIXES:
             with open(partial, "w", encoding="utf-8", newline="\n") as stream:
                 stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         elif suffix == ".parquet":

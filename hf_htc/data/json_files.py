@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_htc.models.errors import HTCError, reason_of
 
+from .lines import split_lines
 from .problems import RowProblems
 
 
@@ -36,6 +37,17 @@ def parse_json(text):
     return value
 
 
+def parse_line(line, file):
+    """As [`parse_json`], of a line of a [`TextFile`]; bytes that are no text, in it as lone surrogates, are refused."""
+    if file.facts.bad_lines:
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            byte = ord(error.object[error.start]) - 0xDC00
+            raise HTCError(f"it is not UTF-8 (byte 0x{byte:02x} at character {error.start + 1})") from error
+    return parse_json(line)
+
+
 def _object(pairs):
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -46,7 +58,7 @@ def _object(pairs):
 
 def is_lines(sample, whole, suffix=""):
     """Whether a text that begins with an object is JSON lines: the first line is a whole object, or it is not the only one."""
-    lines = [line for line in sample.splitlines() if line.strip()]
+    lines = [line for line in split_lines(sample) if line.strip()]
     if len(lines) == 1:
         # One object: a row, unless it holds lists of rows or columns.
         try:
@@ -85,11 +97,9 @@ def read_jsonl(file, log, bar):
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_line(line, file)
             if not isinstance(row, dict):
                 raise HTCError(f"a JSON {type(row).__name__} where an object is needed")
-            if file.facts.bad_lines:
-                line.encode()
         except UNREADABLE as error:
             problems.add(
                 "unreadable_row",

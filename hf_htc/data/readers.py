@@ -22,6 +22,7 @@ from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 from .arrow_columns import table_dataset
 from .columns import find_columns, joined_texts, label_array, other_array, text_array
 from .json_files import is_lines, read_json, read_jsonl
+from .lines import split_lines
 from .problems import Origin, RowProblems
 from .recognise import Recognised, TextFile, markup_of, open_binary, open_text
 from .tables import read_table, read_xlsx
@@ -136,12 +137,12 @@ def recognise(path, encoding=None):
 
 def _is_list_per_line(begin, suffix):
     """Whether a file of JSON lines begins with a list, which its reader then refuses by its line."""
-    lines = begin.splitlines()
+    lines = split_lines(begin)
     return suffix in (".jsonl", ".ndjson") and len(lines) > 1 and lines[0].rstrip().endswith("]")
 
 
 def _is_fasttext(begin):
-    lines = [line for line in begin.splitlines() if line.strip()][:50]
+    lines = [line for line in split_lines(begin) if line.strip()][:50]
     return 2 * sum(any(word.startswith(LABEL_MARK) for word in line.split()) for line in lines) > len(lines)
 
 

@@ -13,6 +13,7 @@ from hf_htc.models.errors import HTCError, reason_of
 from hf_htc.models.node_identity import PATH_SEPARATORS, plain_name
 
 from .json_files import UNREADABLE, parse_json
+from .lines import split_lines
 from .recognise import open_text, sniff_table
 from .sniffing import split_rows
 
@@ -275,7 +276,7 @@ def _numbered(text, file):
         return None
     if len(facts.columns) != 2:
         return None
-    lines = [line + "\n" for line in text.splitlines()[facts.skip :]]
+    lines = [line + "\n" for line in split_lines(text)[facts.skip :]]
     rows = [row for _, _, row in split_rows(lines, facts.delimiter, facts.quoting) if isinstance(row, list) and row]
     rows = [[cell.strip() for cell in row] for row in rows[facts.header :]]
     for number, name in ((0, 1), (1, 0)):

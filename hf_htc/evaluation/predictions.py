@@ -6,16 +6,17 @@ A record: `id`, `labels` (names, best first), `scores`, `paths`, `top_k` (`[name
 Legend: `B` documents, `N` labels.
 """
 
-import codecs
 import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from transformers.utils import logging
 
 from hf_htc.data import label_csr
+from hf_htc.data.documents import LINE_SUFFIXES, check_output, read_documents, write_predictions
 from hf_htc.evaluation.details import EvaluationDetails
 from hf_htc.evaluation.fingerprint import (
     OVERWRITE,
@@ -27,7 +28,7 @@ from hf_htc.evaluation.fingerprint import (
     write_run_file,
 )
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, reason_of
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 from hf_htc.models.label_sets import from_csr
 from hf_htc.models.prediction import check_texts
 from hf_htc.models.whole_files import whole_file
@@ -97,13 +98,13 @@ def evaluate_model(
     check_texts(texts)
     options = (closure, threshold, top_k, batch_size, decoder, show_progress_bar)
     counted = EvaluationDetails(own, closure) if details else None
-    for rows, batch, logits in predict_batches(model, tokenizer, texts, *options):
+    for rows, batch, logits, chosen in predict_batches(model, tokenizer, texts, *options):
         predicted, wanted = [labels for labels, _ in batch], [gold[row] for row in rows]
         scorer.add(predicted, wanted)
         if counted is not None:
-            chosen = model.label_decoder(decoder)(logits, model.decision_boundary(threshold))
-            raw = [row.nonzero().flatten().tolist() for row in chosen]
-            counted.add(rows, raw, predicted, wanted, torch.sigmoid(logits).cpu().numpy())
+            chosen_rows, chosen_labels = (x.cpu().numpy() for x in chosen.nonzero(as_tuple=True))
+            raw = np.split(chosen_labels, np.searchsorted(chosen_rows, np.arange(1, len(logits))))
+            counted.add(rows, [labels.tolist() for labels in raw], predicted, wanted, torch.sigmoid(logits).cpu().numpy())
         for row, (_, record) in zip(rows, batch):
             records[row] = record
     ids = dataset["id"] if "id" in dataset.column_names else range(len(dataset))
@@ -140,17 +141,21 @@ def check_same_labels(model_hierarchy, data_hierarchy):
 
 @torch.no_grad()
 def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder="threshold", show_progress_bar=None):
-    """Yields `(rows, [(label ids, record), ...], logits)` of texts, longest first."""
+    """
+    Yields `(rows, [(label ids, record), ...], logits, chosen)` of texts, longest first; `chosen`, `(B, N)` bool, are the labels
+    before any closure.
+    """
     hierarchy, decode = model.config.get_hierarchy(), model.label_decoder(decoder)
     boundary = model.decision_boundary(threshold)
     for rows, logits in model.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
+        chosen = model._chosen(logits, boundary, None, decode)
         best = logits.topk(min(top_k, logits.shape[1]), dim=1)
         best_ids, best_scores = best.indices.tolist(), torch.sigmoid(best.values).tolist()
         batch = []
-        for record, ids, scores in zip(model._decode(logits, boundary, None, closure, hierarchy, decode), best_ids, best_scores):
+        for record, ids, scores in zip(model._predictions_of(logits, chosen, closure, hierarchy), best_ids, best_scores):
             record["top_k"] = [[hierarchy.names[i], round(score, 6)] for i, score in zip(ids, scores)]
             batch.append(([hierarchy.id(name) for name in record["labels"]], record))
-        yield rows, batch, logits
+        yield rows, batch, logits, chosen
 
 
 def write_records(records, path):
@@ -173,64 +178,81 @@ def predict_file(
     chunk_size=1024,
     decoder="threshold",
     overwrite=False,
+    reading=None,
 ):
     """
-    Predicts a JSONL file into a JSONL file, in order. Interrupted and started again, it goes on behind the last whole chunk, so
-    that the documents share the same batches and the file is the same, byte for byte, as that of an uninterrupted run.
+    Predicts a file of documents, in any form that [`read_documents`] takes, into a file of predictions, in order. Interrupted
+    and started again, it goes on behind the last whole chunk, so that the documents share the same batches and the file is the
+    same, byte for byte, as that of an uninterrupted run.
 
     Beside the output lies its run file, `OUTPUT.run.jsonl`: the [`fingerprint`] of model and options, and a digest of every
     document that was predicted. A run goes on only with an equal fingerprint and unchanged documents; later lines of the input
     may be mended or added meanwhile.
 
     Args:
-        input_file (`str`): JSON objects with `text_column` and, if there is one, `id`.
-        output_file (`str`): Records as described above; written chunk by chunk, and not before the first chunk was read.
+        input_file (`str`): Documents with `text_column` and, if there is one, `id`; one without a text gets an empty record.
+        output_file (`str`): Records as described above, by the ending JSON lines (`.jsonl`), written chunk by chunk and not
+            before the first chunk was read, or a table (`.csv`, `.tsv`, `.parquet`), written at the end.
         chunk_size (`int`, *optional*, defaults to 1024): Documents between two writes.
         decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
         overwrite (`bool`, *optional*, defaults to `False`): Starts anew, whatever is there.
+        reading (`dict`, *optional*): `delimiter`, `encoding`, `quoting`, `header` of the input, where they are not recognised
+            rightly.
 
     Returns:
         `tuple[int, int]`: documents predicted now, and documents found done.
 
     Raises:
-        `FileNotFoundError`: no input file. `ValueError`: an unreadable line (numbered), a missing column, an empty text, an
+        `FileNotFoundError`: no input file. `ValueError`: an unreadable line (numbered), a missing column, an
         output that was made from another input or with other settings, or of which nothing says how it was made. `TypeError`: a
         text that is no string.
     """
-    output = Path(output_file)
+    output, reading = Path(output_file), reading or {}
     _check_files(input_file, output)
+    is_table = check_output(output) not in LINE_SUFFIXES
     closure = model.default_closure(closure)
     model.decision_boundary(threshold)
     model.label_decoder(decoder)
     made_by = _made_by(closure, checkpoint, decoder)
     options = {
         "command": "predict", "checkpoint": checkpoint, "threshold": threshold, "top_k": top_k, "closure": closure,
-        "decoder": decoder, "text_column": text_column, "batch_size": batch_size, "chunk_size": chunk_size,
+        "decoder": decoder, "text_column": text_column, "batch_size": batch_size, "chunk_size": chunk_size, **reading,
     }  # fmt: skip
     found = fingerprint(options, model, tokenizer)
-    documents, num_done, digests = _read_documents(input_file, text_column), 0, []
-    is_started = not overwrite and output.exists() and output.stat().st_size > 0
+    documents, num_done, digests = _documents(input_file, text_column, reading), 0, []
+    if is_table and output.exists() and not overwrite and not _lines_of(output).exists():
+        before, notes = read_run_file(output)
+        check_same(before, found, output.name)
+        return 0, _check_table(output, Path(input_file).name, documents, _flat(notes))
+    # A table is written when all its records are there; until then they are lines beside it, behind which a run goes on.
+    lines = _lines_of(output) if is_table else output
+    is_started = not overwrite and lines.exists() and lines.stat().st_size > 0
     if is_started:
         before, notes = read_run_file(output)
         check_same(before, found, output.name)
-        documents, num_done, digests = _resume(output, Path(input_file).name, documents, chunk_size, notes)
+        documents, num_done, digests = _resume(lines, Path(input_file).name, documents, chunk_size, _flat(notes))
     chunk = list(itertools.islice(documents, chunk_size))
     if is_started and not chunk:
-        return 0, num_done
+        return _finish(lines, output), num_done
     output.parent.mkdir(parents=True, exist_ok=True)
     if not is_started:
-        output.unlink(missing_ok=True)  # before its run file is replaced: a kill between leaves nothing that looks like ours
+        lines.unlink(missing_ok=True)  # before its run file is replaced: a kill between leaves nothing that looks like ours
+        output.unlink(missing_ok=True)
     write_run_file(output, found, *([digests] if digests else []))
-    count = 0
+    count, empty = 0, {"labels": [], "scores": [], "paths": [], "top_k": []}
+    if model.config.get_hierarchy().ids is not None:
+        empty["ids"] = []
     with (
         open(run_file(output), "a", encoding="utf-8", newline="\n") as notes,
-        open(output, "a", encoding="utf-8", newline="\n") as stream,
+        open(lines, "a", encoding="utf-8", newline="\n") as stream,
     ):
         while chunk:
-            records, texts = [None] * len(chunk), [document.text for document in chunk]
-            for rows, batch, _ in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder):
+            records = [{"id": document.id, **empty, **made_by} for document in chunk]  # what a document without a text gets
+            filled = [row for row, document in enumerate(chunk) if document.text.strip()]
+            texts = [chunk[row].text for row in filled]
+            for rows, batch, *_ in predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_size, decoder):
                 for row, (_, record) in zip(rows, batch):
-                    records[row] = {"id": chunk[row].id, **record, **made_by}
+                    records[filled[row]] = {"id": chunk[filled[row]].id, **record, **made_by}
             # The digests first: what is in the output is known to the run file, whenever the process ends.
             notes.write(json.dumps([document.digest for document in chunk]) + "\n")
             notes.flush()
@@ -238,7 +260,46 @@ def predict_file(
             stream.flush()
             count += len(chunk)
             chunk = list(itertools.islice(documents, chunk_size))
-    return count, num_done
+    return count + _finish(lines, output), num_done
+
+
+def _lines_of(output):
+    return output.with_name(f".{output.name}.jsonl")
+
+
+def _finish(lines, output):
+    """Makes a table of its lines, where the output is one. Returns 0, the documents that this predicts."""
+    if lines != output:
+        with open(lines, encoding="utf-8") as stream:
+            write_predictions(map(json.loads, stream), output)
+        lines.unlink()
+    return 0
+
+
+def _flat(notes):
+    """The digests of a run file, in the order of the documents."""
+    return [value for part in notes for value in (part if isinstance(part, list) else [part])]
+
+
+def _check_table(output, input_name, documents, known):
+    """How many documents a finished table has; raises [`HTCError`] where the input has others by now."""
+    place = 0
+    for place, document in enumerate(documents, 1):
+        if place > len(known):
+            raise HTCError(
+                f"{input_name!r} has more documents than the {len(known)} of {output.name!r}, and a table is not continued. "
+                f"{OVERWRITE}"
+            )
+        if document.digest != known[place - 1]:
+            raise HTCError(
+                f"Line {document.line} of {input_name!r} has changed since it was predicted into {output.name!r}. {OVERWRITE}"
+            )
+    if place < len(known):
+        raise HTCError(
+            f"{output.name!r} was made from another input: {input_name!r} has {place} documents, the table {len(known)}. "
+            f"{OVERWRITE}"
+        )
+    return place
 
 
 class _Document(NamedTuple):
@@ -248,6 +309,11 @@ class _Document(NamedTuple):
     id: object
     text: str
     digest: str
+
+
+def _documents(input_file, text_column, reading):
+    for document in read_documents(input_file, text_column, **reading):
+        yield _Document(*document, digest(document.id, document.text)[:16])
 
 
 def _check_files(input_file, output):
@@ -260,19 +326,18 @@ def _check_files(input_file, output):
             raise HTCError(f"{str(path)!r} is the input file, which would be lost; give another output.")
 
 
-def _resume(output, input_name, documents, chunk_size, notes):
+def _resume(output, input_name, documents, chunk_size, known):
     """
     Compares the input with the digests of what was predicted, and cuts the output back to the last whole chunk, or to the last
     whole line when that is the input's last document.
 
     Args:
         output (`Path`), input_name (`str`), documents (`Iterator`): Of the input, from its beginning.
-        notes (`list`): Of the run file: lists of digests, in the order of the documents.
+        known (`list[str]`): Digests of the run file, in the order of the documents.
 
     Returns:
         `tuple[Iterator, int, list]`: the documents still to do, how many are done, and their digests.
     """
-    known = [value for part in notes for value in (part if isinstance(part, list) else [part])]
     num_done, size, ends = 0, 0, [0]
     again = []
     with open(output, "rb") as stream:
@@ -318,40 +383,3 @@ def _record(line, place, output):
     if not isinstance(record, dict) or not {"id", "closure", "checkpoint"} <= set(record):
         raise HTCError(f"Line {place + 1} of the output file {output.name!r} is no prediction record. {OVERWRITE}")
     return record
-
-
-def _read_documents(input_file, text_column):
-    name, number = Path(input_file).name, 0
-    with open(input_file, "rb") as stream:
-        for line_number, line in enumerate(stream, 1):
-            if line_number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise HTCError(f"Line {line_number} of {name!r} is not UTF-8: {error.reason} at byte {error.start}.") from error
-            except (ValueError, RecursionError) as error:
-                raise HTCError(f"Line {line_number} of {name!r} is not valid JSON: {reason_of(error)}.") from error
-            if not isinstance(row, dict) or text_column not in row:
-                columns = sorted(row) if isinstance(row, dict) else type(row).__name__
-                raise HTCError(
-                    f"Line {line_number} of {name!r} has no column {text_column!r}; it has {columns}. Pass `--text_column`."
-                )
-            try:
-                check_texts([row[text_column]])
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"Line {line_number} of {name!r}: {str(error).replace('Text 0', 'the text')}") from None
-            content = row.get("id", number), row[text_column]
-            for what, value in zip(("id", "text"), content):
-                try:
-                    json.dumps(value, ensure_ascii=False).encode("utf-8")
-                except UnicodeEncodeError as error:
-                    half = error.object[error.start : error.start + 1].encode("ascii", "backslashreplace").decode()
-                    raise HTCError(
-                        f"Line {line_number} of {name!r}: the {what} holds {half}, half of a pair of surrogates and no "
-                        "character. Mend or leave out the line."
-                    ) from None
-            yield _Document(line_number, *content, digest(*content)[:16])
-            number += 1

@@ -3,7 +3,6 @@
 Legend: `N` labels.
 """
 
-import json
 import os
 from html import escape
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 import torch
 
 from hf_htc.data.front_matter import split_front_matter
+from hf_htc.data.json_files import UNREADABLE, parse_json
+from hf_htc.data.lines import split_lines
 from hf_htc.evaluation.predictions import predict_batches
 from hf_htc.models.decoding import DECODERS
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
 from hf_htc.models.prediction import check_texts, encode_texts
 
 from .citations import METHODS
@@ -174,7 +175,7 @@ def predict_html(model, tokenizer, text, threshold=None, decoder="threshold", to
     check_texts([text])
     hierarchy = model.config.get_hierarchy()
     options = (model.default_closure(), threshold, 1, 1, decoder, False)
-    (((_, ((labels, record),), logits)),) = predict_batches(model, tokenizer, [text], *options)
+    (((_, ((labels, record),), logits, _)),) = predict_batches(model, tokenizer, [text], *options)
     scores = torch.sigmoid(logits[0]).cpu().numpy()
     record.pop("top_k")
     limit = model.config.max_text_length
@@ -205,7 +206,7 @@ def read_examples(path):
     if not path.is_file():
         raise HTCFileNotFoundError(f"There is no file of examples {str(path)!r}.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise HTCError(f"{path.name!r} is no text file in UTF-8: {error}.") from error
     for number, line in enumerate(lines, 1):
@@ -214,9 +215,9 @@ def read_examples(path):
         text = line.strip()
         if path.suffix == ".jsonl":
             try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise HTCError(f"Line {number} of {path.name!r} is not valid JSON: {error}.") from error
+                row = parse_json(line)
+            except UNREADABLE as error:
+                raise HTCError(f"Line {number} of {path.name!r} is not valid JSON: {reason_of(error)}.") from error
             text = row.get("text") if isinstance(row, dict) else None
             if not isinstance(text, str) or not text.strip():
                 raise HTCError(f'Line {number} of {path.name!r} has no text; a line is an object such as {{"text": "..."}}.')

@@ -209,7 +209,11 @@ def check_weights(model, info, place, may_be_partial=False):
     lost = [key for key in missing if not (may_be_partial and key.startswith("classifier."))]
     train = "To start a training from it, pass `ignore_mismatched_sizes=True`, or take its text encoder with `from_text_encoder`."
     if lost:
-        other = f"; instead it has {_named(foreign)}, as of another method than {model.config.model_type!r}, or of other options" if foreign else ""
+        other = (
+            f"; instead it has {_named(foreign)}, as of another method than {model.config.model_type!r}, or of other options"
+            if foreign
+            else ""
+        )
         raise HTCOSError(
             f"The checkpoint {place!r} is not whole: it has no {_named(lost)}{other}.",
             mend=AGAIN if may_be_partial else f"{AGAIN} {train}",

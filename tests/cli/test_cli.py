@@ -536,8 +536,8 @@ class TestPredict:
             return fails(capsys, ["predict", checkpoint, "--input", source, "--output", tmp_path / "out.jsonl", *options], code)
 
         assert "There is no input file" in predict(source=tmp_path / "none.jsonl")
-        assert "Line 1 of 'test.jsonl' has no column 'body'; it has ['labels', 'text']" in predict("--text_column", "body")
-        assert "is not valid JSON" in predict(source=work / "test.csv")
+        assert "test.jsonl has no column 'body'; its columns are ['text', 'labels']" in predict("--text_column", "body")
+        assert "test.csv has no column 'text'; its columns are ['body', 'topics']" in predict(source=work / "test.csv")
         assert "`--threshold` is -1.0" in predict("--threshold", "-1")
         assert "`closure` is 'x'" in predict("--closure", "x")
         assert "required: --output" in fails(capsys, ["predict", checkpoint, "--input", work / "test.jsonl"], code=2)

@@ -1,10 +1,12 @@
 """Scores of a model over a data set, and prediction files that survive an interruption."""
 
 import copy
+import csv
 import json
 import re
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
@@ -133,6 +135,15 @@ def test_write_records(tmp_path):
     with pytest.raises(TypeError):
         write_records([{"id": object()}], tmp_path / "new" / "p.jsonl")
     assert (tmp_path / "new" / "p.jsonl").read_text(encoding="utf-8") == content
+
+
+def read_table(path):
+    """Rows of a table of predictions."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
+    return [{**row, "labels": json.loads(row["labels"])} for row in rows]
 
 
 class TestPredictFile:
@@ -372,30 +383,26 @@ class TestPredictFile:
 
     def test_a_bad_first_chunk_leaves_no_output(self, model, tokenizer, source, tmp_path):
         source.write_text('{"text": 3}\n' + source.read_text(encoding="utf-8"), encoding="utf-8")
-        with pytest.raises(HTCError, match="Line 1 of 'in.jsonl': the text is a int"):
+        with pytest.raises(HTCError, match="in.jsonl, line 1: the text is a int"):
             self.run(model, tokenizer, source, tmp_path / "new" / "out.jsonl")
         assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
     @pytest.mark.parametrize(
         "line, error, message",
         [
-            ('{"text": "a"', ValueError, "Line 11 of 'in.jsonl' is not valid JSON: "),
+            ('{"text": "a"', ValueError, "in.jsonl, line 11 cannot be read: "),
             (
                 '{"id": 3, "txt": "a"}',
                 ValueError,
-                r"Line 11 of 'in.jsonl' has no column 'text'; it has \['id', 'txt'\]. Pass `--text_column`",
+                r"in.jsonl, line 11: there is no 'text'; it has \['id', 'txt'\]. Pass `text_column`",
             ),
-            ("[1]", ValueError, "Line 11 of 'in.jsonl' has no column 'text'; it has list"),
-            ('{"text": " "}', ValueError, "Line 11 of 'in.jsonl': the text is empty"),
-            ('{"text": null}', TypeError, "Line 11 of 'in.jsonl': the text is a NoneType"),
-            (
-                r'{"text": "a \ud83d b"}',
-                ValueError,
-                r"Line 11 of 'in.jsonl': the text holds \\ud83d, half of a pair of surrogates",
-            ),
-            (r'{"text": "a", "id": ["\udc00"]}', ValueError, r"Line 11 of 'in.jsonl': the id holds \\udc00, half of a pair"),
-            (b'{"text": "\xff"}', ValueError, "Line 11 of 'in.jsonl' is not UTF-8: invalid start byte at byte 10"),
-            ("[" * 100_000, ValueError, "Line 11 of 'in.jsonl' is not valid JSON: "),
+            ("[1]", ValueError, "in.jsonl, line 11 is a JSON list"),
+            ('{"text": 3}', TypeError, "in.jsonl, line 11: the text is a int"),
+            ('{"text": "a", "text": "b"}', ValueError, "in.jsonl, line 11 cannot be read: the key 'text' stands twice"),
+            (r'{"text": "a \ud83d b"}', ValueError, r"in.jsonl, line 11 cannot be read: it holds half of a character, \\ud83d"),
+            (r'{"text": "a", "id": ["\udc00"]}', ValueError, r"in.jsonl, line 11 cannot be read: it holds half of a .*udc00"),
+            (b'{"text": "\xff"}', ValueError, r"in.jsonl, line 11 cannot be read: it is not UTF-8 \(byte 0xff at character 11"),
+            ("[" * 100_000, ValueError, "in.jsonl, line 11 cannot be read: nested too deeply"),
         ],
     )
     def test_bad_lines(self, model, tokenizer, source, tmp_path, line, error, message):
@@ -408,6 +415,58 @@ class TestPredictFile:
         assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 8
         source.write_text("\n".join(lines), encoding="utf-8")
         assert self.run(model, tokenizer, source, tmp_path / "out.jsonl") == (22, 8)
+
+    @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+    def test_tables(self, model, tokenizer, source, texts, tmp_path, ending):
+        """A table has the records of the lines; it is written at the end, and not again."""
+        lines, table = tmp_path / "out.jsonl", tmp_path / f"out{ending}"
+        self.run(model, tokenizer, source, lines)
+        assert self.run(model, tokenizer, source, table) == (30, 0)
+        found = read_table(table)
+        expected = [json.loads(line) for line in lines.read_text(encoding="utf-8").split("\n")[:-1]]
+        assert [row["id"] for row in found] == [record["id"] for record in expected]
+        assert [row["labels"] for row in found] == [record["labels"] for record in expected]
+        content = table.read_bytes()
+        assert self.run(model, tokenizer, source, table) == (0, 30) and table.read_bytes() == content
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+        with pytest.raises(HTCError, match="with `threshold` None, this run has 0.1"):
+            self.run(model, tokenizer, source, table, threshold=0.1)
+        with open(source, "a", encoding="utf-8") as stream:
+            stream.write('\n{"text": "the match"}')
+        with pytest.raises(HTCError, match="'in.jsonl' has more documents than the 30 of"):
+            self.run(model, tokenizer, source, table)
+        assert table.read_bytes() == content
+        assert self.run(model, tokenizer, source, table, overwrite=True) == (31, 0)
+
+    def test_a_table_that_was_interrupted(self, model, tokenizer, source, tmp_path, monkeypatch):
+        whole, resumed, calls = tmp_path / "whole.csv", tmp_path / "resumed.csv", []
+        self.run(model, tokenizer, source, whole)
+        forward = type(model).forward
+
+        def failing(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return forward(self, *args, **kwargs)
+
+        monkeypatch.setattr(type(model), "forward", failing)
+        with pytest.raises(KeyboardInterrupt):
+            self.run(model, tokenizer, source, resumed)
+        assert not resumed.exists()
+        assert self.run(model, tokenizer, source, resumed) == (22, 8)
+        assert resumed.read_bytes() == whole.read_bytes()
+
+    def test_a_document_without_a_text_gets_an_empty_record(self, model, tokenizer, tmp_path):
+        (tmp_path / "in.csv").write_text("id,text\na,the match\nb,\nc,  \nd,the vote\n", encoding="utf-8")
+        assert self.run(model, tokenizer, tmp_path / "in.csv", tmp_path / "out.jsonl") == (4, 0)
+        records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [list(record) for record in records] == [KEYS] * 4
+        assert [bool(record["top_k"]) for record in records] == [True, False, False, True]
+        assert records[1] == {**records[1], "id": "b", "labels": [], "scores": [], "paths": [], "top_k": []}
+
+    def test_an_output_of_an_unknown_kind(self, model, tokenizer, source, tmp_path):
+        with pytest.raises(HTCError, match="out.xlsx' ends in '.xlsx'; predictions are written as .jsonl, .ndjson, .csv"):
+            self.run(model, tokenizer, source, tmp_path / "out.xlsx")
 
     def test_missing_file(self, model, tokenizer, tmp_path):
         with pytest.raises(FileNotFoundError, match=re.escape(f"no input file {str(tmp_path / 'none.jsonl')!r}")):
