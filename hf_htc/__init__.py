@@ -38,6 +38,7 @@ _EXPORTS = {
     "build_trainer": "training",
     "train_with_accelerate": "training",
     "build_text_rcnn": "training.word_vectors",
+    "HTCTrainer": "training",
     "HTCTrainingArguments": "training",
     "save": "hub",
     "push": "hub",

@@ -4,10 +4,14 @@ The stock `pipeline("text-classification", top_k=None)` works with every checkpo
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from transformers import Pipeline
 
+from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError
+from hf_htc.models.modeling_htc import ADAPTER_FILES
+from hf_htc.models.whole_files import whole_folder_update
 
 
 TASK = "hierarchical-text-classification"
@@ -26,7 +30,10 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         coherent (`bool`, *optional*): `True` adds the ancestors of predicted labels, so that whole paths are predicted; `False`
             leaves the labels as the scores say. Defaults to what fits the checkpoint's training labels; to `False` with
             `top_k`.
-        batch_size (`int`, *optional*, defaults to 1): Texts a forward pass; of a list, texts of similar length share one.
+        decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, see [`Decoder`].
+        batch_size (`int`, *optional*, defaults to 1): Texts per forward pass; of a list, texts of similar length share one.
+        truncation, padding, num_workers (*optional*): Taken, as other text pipelines do, and without effect: texts are cut and
+            padded as the model needs it.
 
     Returns:
         `list[dict]` for one text, a list of these for several; exactly the labels and scores of `model.predict`, best first:
@@ -61,14 +68,16 @@ class HierarchicalTextClassificationPipeline(Pipeline):
                 "`hf-htc train`, or take the task 'text-classification'."
             )
 
-    def _sanitize_parameters(self, threshold=None, top_k=None, coherent=None, **unknown):
+    def _sanitize_parameters(
+        self, threshold=None, top_k=None, coherent=None, decoder=None, truncation=None, padding=None, **unknown
+    ):
         if unknown:
             raise HTCError(
-                f"The pipeline has no option {next(iter(unknown))!r}; it has threshold, top_k, coherent and batch_size."
+                f"The pipeline has no option {next(iter(unknown))!r}; it has threshold, top_k, coherent, decoder and batch_size."
             )
         if coherent not in (None, True, False):
             raise HTCError(f"`coherent` is {coherent!r}; it must be True, False or None.")
-        given = {"threshold": threshold, "top_k": top_k, "coherent": coherent}
+        given = {"threshold": threshold, "top_k": top_k, "coherent": coherent, "decoder": decoder}
         return {}, {key: value for key, value in given.items() if value is not None}, {}
 
     def __call__(self, inputs, *args, **kwargs):
@@ -78,8 +87,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
             return super().__call__(inputs, *args, **kwargs)
         # As `predict` does it: batches of texts of similar length, so that the scores are the same to the last digit.
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
-        for key in ("num_workers", "truncation", "padding"):
-            kwargs.pop(key, None)
+        kwargs.pop("num_workers", None)
         _, options, _ = self._sanitize_parameters(**kwargs)
         return self._predict(list(inputs), batch_size, {**self._forward_params, **options})
 
@@ -111,8 +119,10 @@ class HierarchicalTextClassificationPipeline(Pipeline):
     def save_pretrained(self, save_directory, **kwargs):
         """Writes model and tokenizer as they are. transformers would name this class in the config, and the folder would then
         ask for remote code even where the package is installed."""
-        self.model.save_pretrained(save_directory, **kwargs)
-        self.tokenizer.save_pretrained(save_directory)
+        kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
+        with whole_folder_update(save_directory, removes=ADAPTER_FILES) as partial:
+            self.model.save_pretrained(partial, **kwargs)
+            save_tokenizer(self.model, self.tokenizer, partial)
 
 
 def _entry(hierarchy, label, score):

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_htc import HierarchicalTextClassificationPipeline
+from hf_htc.models.decoding import DECODERS
 from hf_htc.pipeline import TASK
 
 
@@ -66,6 +67,21 @@ def test_a_list_gives_what_predict_gives(saved, classify, options, batch_size):
     found = classify(TEXTS, batch_size=batch_size, **options)
     assert_predicted(found, saved[1], TEXTS, batch_size=batch_size, **options)
     assert len({entries[0]["score"] for entries in found if entries}) > 5
+
+
+@pytest.mark.parametrize("options", [{"truncation": True}, {"truncation": True, "padding": True}, {"num_workers": 0}], ids=str)
+def test_what_other_text_pipelines_take_is_taken_of_one_text_and_of_many(classify, options):
+    texts = TEXTS[:3]
+    assert classify(texts, **options) == classify(texts)
+    assert classify(texts[0], **options) == classify(texts[0])
+    assert list(classify(iter(texts), **options)) == list(classify(iter(texts)))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_decoders(saved, classify, decoder):
+    found = classify(TEXTS, decoder=decoder, threshold=0.4, coherent=False)
+    assert_predicted(found, saved[1], TEXTS, decoder=decoder, threshold=0.4, closure="none", batch_size=1)
+    assert classify(TEXTS[0], decoder=decoder, threshold=0.4, coherent=False) == found[0]
 
 
 def test_texts_without_a_label(saved, classify, strict):
@@ -143,6 +159,8 @@ def test_errors(saved, classify):
         classify(["a match", 3])
     with pytest.raises(ValueError, match="has no option 'treshold'"):
         classify("a match", treshold=0.5)
+    with pytest.raises(ValueError, match="`decoder` is 'best'"):
+        classify("a match", decoder="best")
     with pytest.raises(ValueError, match="`coherent` is 'yes'"):
         classify(["a match"], coherent="yes")
     with pytest.raises(ValueError, match="threshold 1.5 is out of range"):

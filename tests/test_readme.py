@@ -52,6 +52,25 @@ def test_python_blocks_run(workplace, monkeypatch, capsys):
     assert "hierarchical_f1" in output and "labels" in output
 
 
+def test_the_ten_lines_go_on_with_test_data(workplace, monkeypatch):
+    """What a reader writes next: another file with a test split, its scores and its predictions."""
+    monkeypatch.chdir(workplace)
+    head, *rows = (workplace / "train.csv").read_text(encoding="utf-8").splitlines()
+    (workplace / "test.csv").write_text("\n".join([head, *rows[:9]]) + "\n", encoding="utf-8")
+    code = blocks("python")[0].replace('train_file="train.csv"', 'train_file="train.csv", test_file="test.csv"')
+    code = code.replace(f'"{ENCODER}"', repr(str(workplace / "encoder"))).replace('"my_model"', '"my_tested_model"')
+    code += """
+scores = trainer.evaluate(dataset["test"], metric_key_prefix="test")
+output = trainer.predict(dataset["test"])
+"""
+    names = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec"), names)
+    scores, output = names["scores"], names["output"]
+    assert 0 <= scores["test_micro_f1"] <= 1 and output.metrics["test_micro_f1"] == scores["test_micro_f1"]
+    assert output.predictions.shape == output.label_ids.shape == (9, names["hierarchy"].num_labels)
+    assert output.predictions.dtype == bool
+
+
 def test_hf_htc_commands_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hf-htc")]

@@ -1,5 +1,6 @@
 """What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
 
+import argparse
 import copy
 import difflib
 import logging
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from hf_htc.hub.loading import load_checkpoint as load_checkpoint
 from hf_htc.hub.loading import naming as naming
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number, refusing
 
 
 # Options of [`DataArguments`] that name files; they are not remembered.
@@ -204,18 +205,16 @@ def join_repeated(arguments, option):
     return others if place is None else [*others[:place], f"{option}={';'.join(values)}", *others[place:]]
 
 
-def parse(dataclasses, arguments, program, description):
+def option_parser(dataclasses, **options):
     """
-    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults. A numeric field has its
-    range in its metadata, in the notation of mathematics: `"range": "[1, inf)"`.
+    The parser of the options of dataclasses.
 
-    Raises:
-        [`HTCError`]: an option that is none (close names are given), a number out of its range. `SystemExit`: a value of the
-        wrong type.
+    Args:
+        dataclasses (`list[type]`): A numeric field has its range in its metadata, in the notation of mathematics:
+            `"range": "[1, inf)"`; [`parse`] checks it.
+        options: Of `HfArgumentParser`.
     """
     from transformers import HfArgumentParser
-
-    ranges = {}
 
     class Parser(HfArgumentParser):
         def error(self, message):  # in one line, without a hundred options of the Trainer before it
@@ -229,18 +228,28 @@ def parse(dataclasses, arguments, program, description):
 
         @staticmethod
         def _parse_dataclass_field(parser, field):
-            metadata = dict(field.metadata)
-            if "range" in metadata:  # ours; argparse would refuse it
-                ranges[field.name] = metadata.pop("range")
+            if "range" in field.metadata:  # ours; argparse would refuse it
                 field = copy.copy(field)
-                field.metadata = metadata
+                field.metadata = {key: value for key, value in field.metadata.items() if key != "range"}
             HfArgumentParser._parse_dataclass_field(parser, field)
+            action = parser._option_string_actions[f"--{field.name}"]
+            if field.type == bool | None and action.nargs is None:  # `--option` alone means yes, as for other switches
+                action.nargs, action.const = "?", True
 
-    arguments = join_repeated(arguments, "--label_column")
-    parser = Parser(dataclasses, prog=program, description=description)
-    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
-        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
-        arguments = arguments[1:]
+    # An abbreviation that is right today would be another option tomorrow.
+    return Parser(dataclasses, allow_abbrev=False, **options)
+
+
+def parse(dataclasses, arguments, program, description):
+    """
+    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults.
+
+    Raises:
+        [`HTCError`]: an option that is none (close names are given), a number out of its range. `SystemExit`: a value of the
+        wrong type.
+    """
+    parser = option_parser(dataclasses, prog=program, description=description)
+    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
     try:
         *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     except HTCError:
@@ -253,9 +262,27 @@ def parse(dataclasses, arguments, program, description):
     for instance in instances:
         for f in fields(instance):
             value = getattr(instance, f.name)
-            if f.name in ranges and value is not None:
-                check_number(f"--{f.name}", value, ranges[f.name], whole=isinstance(value, int))
+            if "range" in f.metadata and value is not None:
+                check_number(f"--{f.name}", value, f.metadata["range"], whole=isinstance(value, int))
     return instances
+
+
+def _yaml_defaults(parser, arguments):
+    """Takes a YAML file, given as first argument, as the parser's defaults; returns the other arguments."""
+    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
+        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
+        return arguments[1:]
+    return arguments
+
+
+def given_options(arguments, dataclasses, program):
+    """The options that the command line, or its YAML file, gives a value, `dict` by name; unknown ones are left to [`parse`]."""
+    parser = option_parser(dataclasses, prog=program)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
+    given = vars(parser.parse_known_args(arguments)[0])
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_yaml(path, known):
@@ -264,11 +291,9 @@ def read_yaml(path, known):
 
     if not os.path.isfile(path):
         raise HTCFileNotFoundError(f"There is no settings file {path!r}.")
-    with open(path, encoding="utf-8") as stream:
-        try:
-            content = yaml.safe_load(stream) or {}
-        except yaml.YAMLError as error:
-            raise HTCError(f"{Path(path).name!r} is not valid YAML: {error}") from error
+    errors = (yaml.YAMLError, UnicodeDecodeError, RecursionError)
+    with open(path, encoding="utf-8") as stream, refusing(f"{Path(path).name!r} is not valid YAML", errors):
+        content = yaml.safe_load(stream) or {}
     if not isinstance(content, dict):
         raise HTCError(f"{Path(path).name!r} must hold `option: value` lines; it holds a {type(content).__name__}.")
     for key in content:

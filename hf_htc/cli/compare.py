@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -49,9 +50,7 @@ def run(arguments):
         f"intervals from {options.resamples:,} bootstrap resamples, p-value from as many random swaps"
     )
     if options.output is not None:
-        path = Path(options.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_text(options.output, json.dumps(result, indent=2) + "\n")
 
 
 def read_predictions(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
 from hf_htc.models.errors import HTCFileNotFoundError
+from hf_htc.models.whole_files import new_folder, write_text
 
 
 USAGE = """usage: hf-htc data check | export [options]
@@ -65,13 +66,17 @@ def run_export(arguments):
         citation = Path(options.citation).read_text(encoding="utf-8")
     from hf_htc.hub import push_dataset
     from hf_htc.hub.dataset_card import describe_dataset
+    from hf_htc.hub.local_paths import remove_local_paths
 
     loaded, folder = data.load(), Path(options.output_dir)
-    loaded.save(folder)
-    name = options.push or str(folder)
-    title = f"# {options.title or folder.name}"
+    own_name = folder.resolve().name
+    title = f"# {options.title or own_name}"
     description = title if options.description is None else f"{title}\n\n{options.description}"
-    describe_dataset(folder / "README.md", loaded, name, options.license, citation, description)
+    given = (data.dataset, data.train_file, data.validation_file, data.test_file, data.taxonomy, data.data_dir, folder)
+    with new_folder(folder) as partial:
+        loaded.save(partial)
+        describe_dataset(partial / "README.md", loaded, options.push or own_name, options.license, citation, description)
+        remove_local_paths(partial, [path for path in given if path is not None and Path(path).exists()] + [partial])
     sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in loaded.dataset.items())
     print(f"{loaded.hierarchy}; {sizes}; fingerprint {loaded.fingerprint}\nWritten to {folder}.")
     if options.push is not None:
@@ -89,10 +94,9 @@ def run_check(arguments):
     report = check(data)
     print(report.to_markdown())
     if options.output is not None:
-        path = Path(options.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if path.suffix == ".json" else report.to_markdown()
-        path.write_text(text + "\n", encoding="utf-8")
+        is_json = options.output.endswith(".json")
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if is_json else report.to_markdown()
+        write_text(options.output, text + "\n")
     if not report.ok:
         sys.exit(1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -36,6 +37,9 @@ class EvaluateArguments:
         default=False,
         metadata={"help": "Adds a map of the texts (and of HiMatch's labels) by t-SNE to the page; needs scikit-learn."},
     )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replaces results in --output_dir that another checkpoint, option or data set gave."}
+    )
 
 
 def run(arguments):
@@ -45,9 +49,11 @@ def run(arguments):
         [DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]"
     )
     set_up_logging()
-    from hf_htc.cli.train import write_results
+    from hf_htc.cli.train import write_predictions, write_reports
     from hf_htc.data import as_split
     from hf_htc.evaluation.embeddings import check_embeddings, embedding_map
+    from hf_htc.evaluation.figures import drawn_or_left_out
+    from hf_htc.evaluation.fingerprint import write_run_file
     from hf_htc.evaluation.predictions import check_same_labels, evaluate_model
     from hf_htc.evaluation.unknown_labels import count_missed, known_only
 
@@ -67,6 +73,7 @@ def run(arguments):
         check_same_labels(own, hierarchy)
     if options.embeddings:
         check_embeddings(len(rows))
+    made_from = None if options.output_dir is None else _check_output(model, tokenizer, name, rows, own, options)
     result = evaluate_model(
         model,
         tokenizer,
@@ -84,12 +91,19 @@ def run(arguments):
     print(score_table([(options.split, result.scores)]))
     print(f"closure {result.scores['closure']}, {len(rows):,} documents")
     if options.output_dir is not None:
-        folder = Path(options.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder, results = Path(options.output_dir), {options.split: result}
+        # From here on the files may be of two evaluations; the last line of the run file says that they are of one again.
+        write_run_file(folder / f"scores_{options.split}.json", made_from)
         texts, gold = list(rows["text"]), rows["labels"]
-        found = embedding_map(model, tokenizer, texts, gold, batch_size=options.batch_size) if options.embeddings else None
-        write_results(
-            {options.split: result},
+        # In the order of their worth: whatever fails, what was written before is there.
+        write_predictions(results, folder)
+        write_text(folder / f"scores_{options.split}.json", json.dumps(result.scores, indent=2) + "\n")
+        found = None
+        if options.embeddings:
+            with drawn_or_left_out("map of the embeddings"):
+                found = embedding_map(model, tokenizer, texts, gold, batch_size=options.batch_size)
+        write_reports(
+            results,
             folder,
             model,
             f"{name} on {data.name()}",
@@ -99,8 +113,31 @@ def run(arguments):
             intervals=_intervals(result, gold, own),
             embeddings=found,
         )
-        (folder / f"scores_{options.split}.json").write_text(json.dumps(result.scores, indent=2) + "\n", encoding="utf-8")
+        write_run_file(folder / f"scores_{options.split}.json", made_from, {"finished": True})
         print(f"Report, scores and predictions are in {folder}.")
+
+
+def _check_output(model, tokenizer, name, rows, hierarchy, options):
+    """The fingerprint of an evaluation; raises [`HTCError`] where results of another one would be replaced."""
+    from hf_htc.data import dataset_fingerprint
+    from hf_htc.evaluation.fingerprint import check_same, fingerprint, read_run_file, run_file, unknown_maker
+
+    split, folder = options.split, Path(options.output_dir)
+    settings = {
+        "command": "evaluate", "checkpoint": name, "split": split, "data": dataset_fingerprint({split: rows}, hierarchy),
+        "threshold": options.threshold, "closure": model.default_closure(options.score_closure), "decoder": options.decoder,
+        "embeddings": options.embeddings, "batch_size": options.batch_size,
+    }  # fmt: skip
+    found, scores = fingerprint(settings, model, tokenizer), folder / f"scores_{split}.json"
+    if options.overwrite:
+        return found
+    if run_file(scores).is_file():
+        check_same(read_run_file(scores)[0], found, scores.name)
+        return found
+    for file in (scores, folder / f"predictions_{split}.jsonl", folder / f"report_{split}.md"):
+        if file.exists():
+            raise unknown_maker(file.name)
+    return found
 
 
 def _intervals(result, gold, hierarchy):

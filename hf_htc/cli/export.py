@@ -10,14 +10,17 @@ class ExportArguments:
     """What is exported and how."""
 
     checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id."})
-    output: str = field(metadata={"help": "New folder for model.onnx, tokenizer, taxonomy, export.json and README.md."})
+    output: str = field(metadata={"help": "Folder for model.onnx, tokenizer, taxonomy, export.json and README.md."})
     int8: bool = field(default=False, metadata={"help": "Also writes model_int8.onnx, quantised dynamically."})
     max_length: int | None = field(
         default=None,
         metadata={"range": "[1, inf)", "help": "Tokens at which texts are cut; at most and by default the checkpoint's."},
     )
     split: str = field(default="validation", metadata={"help": "The split of the data on which F1 is measured."})
-    batch_size: int = field(default=32, metadata={"range": "[1, inf)", "help": "Documents a step of that."})
+    batch_size: int = field(default=32, metadata={"range": "[1, inf)", "help": "Documents per step of that."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replaces an export of another checkpoint or with other options in the output folder."}
+    )
 
 
 def run(arguments):
@@ -50,6 +53,7 @@ def run(arguments):
         dataset=rows,
         split=options.split if rows is not None else None,
         batch_size=options.batch_size,
+        overwrite=options.overwrite,
     )
     length = f"texts of {report['fixed_length']} tokens" if report["fixed_length"] else "any text length"
     print(

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, score_table, set_up_logging
+from hf_htc.models.whole_files import whole_folder_update
 
 
 SENTENCES = [
@@ -57,7 +58,7 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     from transformers import set_seed
 
     import hf_htc
-    from hf_htc.cli.train import evaluate_splits, losses_and_scores, write_results
+    from hf_htc.cli.train import evaluate_splits, losses_and_scores, write_predictions, write_reports
     from hf_htc.evaluation.baselines import svm_baseline
     from hf_htc.hub import save
     from hf_htc.training import HTCTrainingArguments, build_trainer
@@ -74,7 +75,8 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     set_seed(seed)
     encoder, tokenizer = build_text_rcnn(dataset["train"]["text"], seed=seed, **SETTINGS["text_encoder"])
     encoder_folder = str(output_dir / "checkpoints" / "textrcnn")
-    encoder.save_pretrained(encoder_folder)
+    with whole_folder_update(encoder_folder) as partial:
+        encoder.save_pretrained(partial)
     rows, seconds = [], {"load": round(begun - started, 1), "text_encoder": round(time.time() - begun, 1)}
     print(f"TextRCNN with {len(tokenizer):,} words and word vectors of the training texts: {seconds['text_encoder']:.0f} seconds")
     for method in ("flat", "hiagm"):
@@ -121,7 +123,8 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     manifest["comparison"] = {name: {key: value for key, value in scores.items() if "f1" in key} for name, scores in rows}
     manifest["log"] = losses_and_scores(trainer.state.log_history)
     folder = save(model, tokenizer, output_dir, run=manifest, example_text=SENTENCES[0])
-    write_results(results, folder, model, f"HiAGM on {dataset_name}", log=manifest["log"])
+    write_predictions(results, folder)
+    write_reports(results, folder, model, f"HiAGM on {dataset_name}", log=manifest["log"])
     print(f"\nTest scores (closure {closure}):\n" + score_table(rows))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     print("\nReloaded in a new process through AutoModelForSequenceClassification:\n", flush=True)

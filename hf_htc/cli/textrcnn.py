@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import whole_folder_update
 
 
 @dataclass
@@ -55,8 +56,9 @@ def run(arguments):
     if settings["embedding_size"] is None:
         settings.pop("embedding_size")
     encoder, tokenizer = build_text_rcnn(dataset["train"]["text"], **settings)
-    tokenizer.save_pretrained(options.output_dir)
-    encoder.save_pretrained(options.output_dir)
+    with whole_folder_update(options.output_dir) as partial:
+        tokenizer.save_pretrained(partial)
+        encoder.save_pretrained(partial)
     size = sum(parameter.numel() for parameter in encoder.parameters())
     print(
         f"Saved to {options.output_dir}: a TextRCNN with {len(tokenizer):,} words, vectors of {encoder.config.embedding_size} "

@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import signal
+import sys
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from hf_htc.models.errors import HTCError
 
 
 LOOPS = ("trainer", "accelerate")
+EXIT_SIGTERM = 128 + signal.SIGTERM  # as of a program that SIGTERM ends; Ctrl-C gives 130
 
 
 @dataclass
@@ -64,6 +67,7 @@ def train(data, options, training, command):
 
     import hf_htc
     from hf_htc.hub import save
+    from hf_htc.hub.saving import save_run
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import check_launch
     from hf_htc.training.launch import leave_group
@@ -102,9 +106,12 @@ def train(data, options, training, command):
         model = add_lora(model, options.lora_rank)
     loaded_seconds = time.time() - started
     started = time.time()
-    model, log_history, interrupted, is_main_process = run_loop(model, training, dataset, tokenizer, options)
+    model, training, log_history, stopped_by, is_main_process = run_loop(model, training, dataset, tokenizer, options)
     seconds = {"load": round(loaded_seconds, 1), "train": round(time.time() - started, 1)}
-    if interrupted:
+    if stopped_by is not None:
+        print("A checkpoint to go on from was written; go on with `--resume_from_checkpoint true`.", file=sys.stderr)
+        if stopped_by == signal.SIGTERM:
+            sys.exit(EXIT_SIGTERM)
         raise KeyboardInterrupt
     settings = {
         "text_encoder": Path(options.text_encoder).name,
@@ -119,47 +126,61 @@ def train(data, options, training, command):
 
     if options.lora:
         model = model.merge_and_unload()  # a checkpoint that loads like any other
-    results = evaluate_splits(model, tokenizer, dataset, training.per_device_eval_batch_size, Path(training.output_dir).name)
+
+    def make_manifest(results):
+        manifest = run_manifest(
+            command,
+            data.name(),
+            dataset,
+            loaded.hierarchy,
+            settings,
+            training.seed,
+            public_name(options.text_encoder) or None,
+            {split: result.scores for split, result in results.items()},
+            seconds,
+        )
+        return {**manifest, "log": losses_and_scores(log_history)}
+
+    # In the order of their worth: whatever fails, what was written before is there.
+    folder = save(model, tokenizer, training.output_dir, run=make_manifest({}))
+    results = evaluate_splits(model, tokenizer, dataset, training.per_device_eval_batch_size, folder.name)
+    write_predictions(results, folder)
     seconds["total"] = round(seconds["load"] + time.time() - started, 1)
-    manifest = run_manifest(
-        command,
-        data.name(),
-        dataset,
-        loaded.hierarchy,
-        settings,
-        training.seed,
-        public_name(options.text_encoder) or None,
-        {split: result.scores for split, result in results.items()},
-        seconds,
-    )
-    manifest["log"] = losses_and_scores(log_history)
-    folder = save(model, tokenizer, training.output_dir, run=manifest)
-    write_results(results, folder, model, f"{options.method} on {data.name()}", log=manifest["log"])
+    manifest = make_manifest(results)
+    save_run(model, folder, manifest)
+    write_reports(results, folder, model, f"{options.method} on {data.name()}", log=manifest["log"])
     print("\n" + score_table([(f"{options.method}, {split}", result.scores) for split, result in results.items()]))
     print(f"\nSaved to {folder}: weights, tokenizer, README.md (model card), run.json, report and predictions.")
     return manifest
 
 
 def run_loop(model, training, dataset, tokenizer, options):
-    """Trains in the loop that was asked for; returns the model, the log, whether Ctrl-C ended it, whether this process writes."""
+    """
+    Trains in the loop that was asked for.
+
+    Returns:
+        `tuple`: the model, the settings with the learning rates, the log, the signal that ended the training or `None`, and
+        whether this process writes.
+    """
     from hf_htc.training import EitherMetricEarlyStopping, build_trainer, train_with_accelerate
     from hf_htc.training.loop_checkpoints import checkpoint_to_resume
+    from hf_htc.training.preparation import base_model, with_learning_rates
 
+    training = with_learning_rates(training, base_model(model).config)
     splits = (dataset["train"], dataset.get("validation"), tokenizer)
     patience = options.early_stopping_patience
     if options.loop == "accelerate":
-        result = train_with_accelerate(
-            model, training, *splits, max_length=options.max_length, early_stopping=patience if patience else None
-        )
-        return result.model, result.state.log_history, result.interrupted, result.is_main_process
-    callbacks = [EitherMetricEarlyStopping(patience)] if patience else None
+        result = train_with_accelerate(model, training, *splits, max_length=options.max_length, early_stopping=patience)
+        stopped_by = (result.signal or signal.SIGINT) if result.interrupted else None
+        return result.model, training, result.state.log_history, stopped_by, result.is_main_process
+    callbacks = None if patience is None else [EitherMetricEarlyStopping(patience)]
     trainer = build_trainer(model, training, *splits, callbacks=callbacks, max_length=options.max_length)
     if trainer.is_fsdp_enabled:
         # The main process evaluates and saves alone, and would wait for the parts of the weights that others hold.
         raise HTCError("Weights spread by FSDP are trained with `--loop accelerate`, which brings them together at the end.")
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, "trainer"))
-    interrupted = any(getattr(callback, "interrupted", False) for callback in trainer.callback_handler.callbacks)
-    return model, trainer.state.log_history, interrupted, trainer.is_world_process_zero()
+    stopped_by = (trainer.interrupt_callback.signal or signal.SIGINT) if trainer.interrupted else None
+    return model, training, trainer.state.log_history, stopped_by, trainer.is_world_process_zero()
 
 
 def evaluate_splits(model, tokenizer, dataset, batch_size, checkpoint):
@@ -178,29 +199,30 @@ def losses_and_scores(log_history):
     return [entry for entry in log_history if "loss" in entry or "eval_loss" in entry]
 
 
-def write_results(results, folder, model, title, **more):
-    """`report_<split>.md`, `report_<split>.html` where matplotlib is there, and `predictions_<split>.jsonl` for every result;
-    `more` as for [`build_report`]."""
-    from importlib.util import find_spec
-
+def write_predictions(results, folder):
+    """`predictions_<split>.jsonl` for every [`EvaluationResult`] of `results`, `dict` by split."""
     from hf_htc.evaluation.predictions import write_records
-    from hf_htc.evaluation.report import build_report
 
-    hierarchy, draws = model.config.get_hierarchy(), find_spec("matplotlib") is not None
     for split, result in results.items():
-        counts = model.config.label_counts
-        report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=draws, **more)
-        (Path(folder) / f"report_{split}.md").write_text(report.to_markdown(), encoding="utf-8")
-        if draws:
-            (Path(folder) / f"report_{split}.html").write_text(report.to_html(), encoding="utf-8")
         write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
 
 
-def last_checkpoint(output_dir):
-    """The newest whole checkpoint in a folder, as a path; see [`~hf_htc.training.loop_checkpoints.last_checkpoint`]."""
-    from hf_htc.training import loop_checkpoints
+def write_reports(results, folder, model, title, **more):
+    """`report_<split>.md` for every [`EvaluationResult`], then `report_<split>.html` where matplotlib is there; `more` as for
+    [`build_report`]."""
+    from importlib.util import find_spec
 
-    return loop_checkpoints.last_checkpoint(output_dir)
+    from hf_htc.evaluation.report import build_report
+    from hf_htc.models.whole_files import write_text
+
+    hierarchy, counts = model.config.get_hierarchy(), model.config.label_counts
+    for split, result in results.items():
+        report = build_report(result, hierarchy, f"{title}, {split}", counts, **more)
+        write_text(Path(folder) / f"report_{split}.md", report.to_markdown())
+    if find_spec("matplotlib") is not None:
+        for split, result in results.items():
+            report = build_report(result, hierarchy, f"{title}, {split}", counts, figures=True, **more)
+            write_text(Path(folder) / f"report_{split}.html", report.to_html())
 
 
 def public_arguments(arguments):

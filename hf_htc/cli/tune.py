@@ -1,14 +1,14 @@
 """`hf-htc tune`: searches a method's settings on the validation data and writes the best ones for `hf-htc train`."""
 
-import argparse
 import json
 import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, naming, parse, read_yaml, set_up_logging
+from hf_htc.cli.common import DataArguments, given_options, naming, parse, set_up_logging
 from hf_htc.cli.train import RunArguments, _changed, _method_options, public_arguments, public_value
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -26,7 +26,11 @@ class TuneArguments:
         metadata={"help": "SQLite file of the trials, to go on from; by default study.db in `--output_dir`."},
     )
     objective: str = field(
-        default="micro_f1", metadata={"help": "The validation score to raise: 'micro_f1', 'macro_f1' or their 'mean'."}
+        default="micro_f1",
+        metadata={
+            "help": "The validation score to raise: 'micro_f1', 'macro_f1', their 'mean', or any other that an evaluation gives, "
+            "e.g. 'samples_f1' or 'level_2_micro_f1'; 'loss' is lowered."
+        },
     )
     pruning: bool = field(
         default=False, metadata={"help": "Stop trials that are below the median of the others at the same share of training."}
@@ -38,6 +42,7 @@ class TuneArguments:
             "high: 1e-3}`; `null` takes an option out."
         },
     )
+    overwrite: bool = field(default=False, metadata={"help": "Starts a new study in place of the one that is there."})
 
 
 # What does not change a trial's scores, so that a search may go on with another value.
@@ -51,15 +56,18 @@ _REFUSED = {
 def run(arguments):
     from hf_htc.training import HTCTrainingArguments
 
+    classes = [DataArguments, RunArguments, TuneArguments, HTCTrainingArguments]
     data, options, tuning, training = parse(
-        [DataArguments, RunArguments, TuneArguments, HTCTrainingArguments],
+        classes,
         arguments,
         "hf-htc tune",
         "The options of `hf-htc train` and those of the search; also in a YAML file, given as first argument. An option with a "
         "value is not searched.",
     )
     set_up_logging()
-    tune(data, options, tuning, training, given_options(arguments), shlex.join(["hf-htc", "tune", *public_arguments(arguments)]))
+    own = {f.name for f in fields(TuneArguments)}
+    given = {name: value for name, value in given_options(arguments, classes, "hf-htc tune").items() if name not in own}
+    tune(data, options, tuning, training, given, shlex.join(["hf-htc", "tune", *public_arguments(arguments)]))
 
 
 def tune(data, options, tuning, training, given, command):
@@ -78,11 +86,22 @@ def tune(data, options, tuning, training, given, command):
 
     import hf_htc
     from hf_htc.data import label_csr
+    from hf_htc.evaluation.fingerprint import fingerprint
     from hf_htc.models.modeling_htc import public_name
     from hf_htc.training import EitherMetricEarlyStopping
     from hf_htc.training.manifest import peak_memory_gib, run_manifest
-    from hf_htc.training.search_spaces import check_against_config, read_search_space, search_space
-    from hf_htc.training.tuning import finished_trials, import_optuna, open_study, search, trial_records
+    from hf_htc.training.preparation import base_model
+    from hf_htc.training.search_spaces import check_against_config, default_values, read_search_space, search_space
+    from hf_htc.training.tuning import (
+        check_objective,
+        finished_trials,
+        import_optuna,
+        naming_study,
+        open_study,
+        remove_study,
+        search,
+        trial_records,
+    )
 
     import_optuna()  # before anything takes time
     check_options(options, tuning, given)
@@ -92,14 +111,16 @@ def tune(data, options, tuning, training, given, command):
     changes = read_search_space(tuning.search_space) if tuning.search_space is not None else None
     fixed = {*given, *method_options}
     space = search_space(options.method, config_class, fixed=fixed, changes=changes)  # wrong files are told before data is read
-    if "metric_for_best_model" not in given and tuning.objective != "mean":
-        training.metric_for_best_model = given["metric_for_best_model"] = tuning.objective
-
     set_seed(training.seed)
     with naming("text encoder", options.text_encoder):
         tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
         text_config = AutoConfig.from_pretrained(options.text_encoder)
     dataset, hierarchy = data.load(seed=training.seed)
+    direction = check_objective(tuning.objective, hierarchy)
+    if "metric_for_best_model" not in given and tuning.objective != "mean":
+        training.metric_for_best_model = given["metric_for_best_model"] = tuning.objective
+        if direction == "minimize":
+            training.greater_is_better = given["greater_is_better"] = False
     for split in ("train", "validation"):
         if split not in dataset:
             raise HTCError(f"There is no {split} data; the splits are {list(dataset)}. Give `--{split}_file`.")
@@ -122,8 +143,6 @@ def tune(data, options, tuning, training, given, command):
     train_split, validation_split = dataset["train"], dataset["validation"]
     del dataset
     print(f"{data.name()}: {hierarchy}; train {len(train_split):,}, validation {len(validation_split):,}", flush=True)
-    encoder_rate = getattr(text_config, "recommended_learning_rate", None)
-    space = search_space(options.method, config_class, hierarchy.num_nodes, fixed, changes, encoder_rate)
     train_labels = label_csr(train_split)
 
     def make_model(trial_options):
@@ -137,28 +156,42 @@ def tune(data, options, tuning, training, given, command):
             model = add_lora(model, options.lora_rank)
         return model
 
+    set_seed(training.seed)
+    first_model = make_model({})
+    config = base_model(first_model).config
+    defaults = default_values(space, training, config)
+    encoder_rate = getattr(text_config, "recommended_learning_rate", None)
+    space = search_space(options.method, config_class, hierarchy.num_nodes, fixed, changes, encoder_rate, defaults)
     check_against_config(
         space, lambda **option: config_class(text_config=text_config, hierarchy=hierarchy, **{**method_options, **option})
     )
     output_dir = Path(training.output_dir)
     data_options = {f.name for f in fields(DataArguments)}
-    study = open_study(
-        tuning.study_file or output_dir / "study.db",
-        training.seed,
-        tuning.pruning,
+    study_file = Path(tuning.study_file or output_dir / "study.db")
+    settings = fingerprint(
         {
+            "command": "tune",
             "data": manifest["dataset"]["fingerprint"],
             "method": options.method,
             "objective": tuning.objective,
             "seed": training.seed,
+            "pruning": tuning.pruning,
             "search_space": space,
-            "options": {
+            "method_options": method_options,
+            **{
                 name: public_value(value) if isinstance(value, str) else value
-                for name, value in sorted({**given, "method_options": method_options}.items())
-                if name not in data_options and not name.startswith(_FREE)
+                for name, value in given.items()
+                if name not in data_options and name != "method_options" and not name.startswith(_FREE)
             },
         },
+        base_model(first_model),
+        tokenizer,
     )
+    if tuning.overwrite:
+        remove_study(study_file)
+        for name in ("trials.json", "best.yaml"):
+            (output_dir / name).unlink(missing_ok=True)
+    study = open_study(study_file, training.seed, tuning.pruning, settings, direction)
     kept = len(finished_trials(study))
     if kept:
         print(f"Trials there already: {kept}. The search goes on from them.", flush=True)
@@ -176,32 +209,33 @@ def tune(data, options, tuning, training, given, command):
             "seconds": {"trials": round(sum(trial.user_attrs.get("seconds", 0) for trial in study.trials), 1)},
             "trials": trial_records(study),
         }
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "trials.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(output_dir / "trials.json", json.dumps(content, indent=1) + "\n")
         return content
 
     patience = options.early_stopping_patience
-    try:
-        best = search(
-            make_model,
-            training,
-            train_split,
-            validation_split,
-            tokenizer,
-            space,
-            study,
-            trials=tuning.trials,
-            timeout=tuning.timeout,
-            objective=tuning.objective,
-            callbacks=[EitherMetricEarlyStopping(patience)] if patience else None,
-            max_length=options.max_length,
-            before_trial=write_trials,
-        )
-    except KeyboardInterrupt:
-        print(f"Trials kept: {len(finished_trials(study))}. The same command goes on from them.", flush=True)
-        raise
-    finally:
-        content = write_trials()
+    with naming_study(study_file):
+        try:
+            best = search(
+                make_model,
+                training,
+                train_split,
+                validation_split,
+                tokenizer,
+                space,
+                study,
+                trials=tuning.trials,
+                timeout=tuning.timeout,
+                objective=tuning.objective,
+                callbacks=[EitherMetricEarlyStopping(patience)] if patience else None,
+                max_length=options.max_length,
+                before_trial=write_trials,
+                first_model=first_model,
+            )
+        except KeyboardInterrupt:
+            print(f"Trials kept: {len(finished_trials(study))}. The same command goes on from them.", flush=True)
+            raise
+        finally:
+            content = write_trials()
     settings = best_settings(given, method_options, best.params, output_dir / "best")
     write_yaml(settings, output_dir / "best.yaml")
     states = [record["state"] for record in content["trials"]]
@@ -217,15 +251,11 @@ def tune(data, options, tuning, training, given, command):
 
 def check_options(options, tuning, given):
     """Raises `ValueError` for options that make no sense in a search."""
-    from hf_htc.training.tuning import OBJECTIVES
-
     if options.text_encoder is None:
         raise HTCError(
             "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`, or the folder that "
             "`hf-htc textrcnn` has made."
         )
-    if tuning.objective not in OBJECTIVES:
-        raise HTCError(f"`--objective` is {tuning.objective!r}; it is {', '.join(map(repr, OBJECTIVES))}.")
     if tuning.trials < 1:
         raise HTCError(f"`--trials` is {tuning.trials}; it is at least 1.")
     if options.loop != "trainer":
@@ -233,23 +263,6 @@ def check_options(options, tuning, given):
     for name, instead in _REFUSED.items():
         if given.get(name):
             raise HTCError(f"`--{name}` is no option of a search: {instead}.")
-
-
-def given_options(arguments):
-    """The options of `hf-htc train` that the command line, or its YAML file, gives a value, `dict` by name."""
-    from transformers import HfArgumentParser
-
-    from hf_htc.training import HTCTrainingArguments
-
-    parser = HfArgumentParser([DataArguments, RunArguments, TuneArguments, HTCTrainingArguments])
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    if arguments and arguments[0].endswith((".yaml", ".yml")):
-        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
-        arguments = arguments[1:]
-    given = vars(parser.parse_args(arguments))
-    own = {f.name for f in fields(TuneArguments)}
-    return {name: value for name, value in given.items() if name not in own and value is not None}
 
 
 def best_settings(given, method_options, params, output_dir):
@@ -268,7 +281,7 @@ def best_settings(given, method_options, params, output_dir):
 def write_yaml(settings, path):
     import yaml
 
-    path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def train_command(settings):

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
 from hf_htc.models.errors import HTCError
+from hf_htc.models.whole_files import write_text
 
 
 @dataclass
@@ -46,9 +46,8 @@ def run(arguments):
     print(unit_text(views, options.most))
     for file, write in ((options.plot, plot_units), (options.output, _write_json)):
         if file is not None:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
             write(views, file)
 
 
 def _write_json(views, path):
-    Path(path).write_text(json.dumps(views, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(views, indent=1, ensure_ascii=False) + "\n")

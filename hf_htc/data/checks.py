@@ -176,8 +176,8 @@ def _report(prepared, log):
 
 
 def _measure(column):
-    """Words, characters and a hash of the normalized text of each document, `(documents,)` int64 each; blank texts "
-    "hash to 0."""
+    """Words, characters and a hash of the normalized text of each document, `(documents,)` int64 each; blank texts
+    hash to 0."""
     words, characters, hashes = [], [], []
     for chunk in column.chunks:
         for start in range(0, len(chunk), 1000):

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from hf_htc.models.errors import HTCError, HTCTypeError
-
-
-IGNORED = -100
+from hf_htc.models.label_sets import IGNORED, check_multi_hot, csr_of_values, flat_labels
 
 
 class HTCDataCollator:
@@ -128,26 +126,17 @@ def collate_labels(rows):
     missing = [i for i, row in enumerate(rows) if row is None]
     if missing:
         raise HTCError(f"Example {missing[0]} has no labels, others have; give all of them labels, or none for prediction.")
-    arrays = [row.detach().cpu().numpy() if isinstance(row, torch.Tensor) else np.asarray(row) for row in rows]
-    kinds = {"ids" if a.dtype.kind in "iu" else "multi-hot" if a.dtype.kind in "fb" else str(a.dtype) for a in arrays if a.size}
-    if kinds - {"ids", "multi-hot"} or len(kinds) > 1:
+    lengths, values = flat_labels(rows)
+    if values.dtype.kind not in "iufb":
         raise HTCTypeError(
-            "Labels of a batch must all be label ids (integers) or all be multi-hot rows (floats); got "
-            f"{sorted(kinds)}. Label names become ids with `load_htc_dataset` or `hierarchy.encode`."
+            f"Labels of a batch are label ids (integers) or multi-hot rows (floats); got {values[0].item()!r}. Label names "
+            "become ids with `load_htc_dataset` or `hierarchy.encode`."
         )
-    if kinds == {"multi-hot"}:
-        shapes = {a.shape for a in arrays}
-        if len(shapes) > 1 or len(arrays[0].shape) != 1:
-            raise HTCError(f"Multi-hot labels must be rows of one length, the number of labels; got the shapes {sorted(shapes)}.")
-        return torch.from_numpy(np.stack(arrays).astype(np.float32))
-    ids = [a.reshape(-1) for a in arrays]
-    ids = [a[a != IGNORED] for a in ids]
-    for i, row in enumerate(ids):
-        if len(np.unique(row)) < len(row):
-            raise HTCError(
-                f"Example {i} has a label id twice: {row[:10].tolist()}. Give each id once; multi-hot labels must be floats."
-            )
-    table = np.full((len(ids), max(1, *(len(row) for row in ids))), IGNORED, dtype=np.int64)
-    for i, row in enumerate(ids):
-        table[i, : len(row)] = row
+    if values.dtype.kind in "fb":
+        check_multi_hot(lengths, values, int(lengths[0]))
+        return torch.from_numpy(values.reshape(len(lengths), -1).astype(np.float32))
+    indptr, ids = csr_of_values(lengths, values)
+    lengths = np.diff(indptr)
+    table = np.full((len(lengths), max(1, lengths.max())), IGNORED, dtype=np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = ids
     return torch.from_numpy(table)

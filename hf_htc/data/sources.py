@@ -14,6 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
+from .front_matter import split_front_matter
 from .memory import as_dataset, as_splits, in_memory
 from .problems import Origin
 from .readers import PACKED, SUFFIXES, check_file, data_suffix, quiet_unless_big, raw_split, read_files
@@ -160,12 +161,9 @@ def split_files(names):
 def has_configs(readme):
     """Whether a README's front matter declares `configs`, which then say where the data files are."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    parts = text.split("---", 2)
-    if not text.startswith("---") or len(parts) < 3:
-        return False
     try:
-        return bool((yaml.safe_load(parts[1]) or {}).get("configs"))
-    except (yaml.YAMLError, AttributeError):
+        return bool(split_front_matter(text)[0].get("configs"))
+    except yaml.YAMLError:
         return False
 
 

@@ -8,11 +8,12 @@ import logging
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 
 from hf_htc.models.errors import HTCError, HTCTypeError
+from hf_htc.models.label_sets import as_csr, ids_of_names
 
-from .labels import arrow_column, from_arrow
+from .labels import arrow_column, column_csr, from_arrow, is_list, is_text, to_arrow
 
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,57 @@ def label_closure(label_sets, hierarchy):
     return "closed" if hierarchy.is_closed(label_sets) else "as_given"
 
 
-def label_csr(dataset):
-    """CSR pair `(indptr, indices)` of the `labels` column of a split, int64."""
-    return from_arrow(arrow_column(dataset, "labels"))
+def label_csr(dataset, hierarchy=None):
+    """
+    CSR pair `(indptr, indices)` of the `labels` column of a split, int64.
+
+    The column has any allowed form: lists of label ids, of names, multi-hot lists of floats or booleans, one id or name per row.
+    Columns of `ClassLabel`s are read by their names.
+
+    Args:
+        dataset (`Dataset`): With a column `labels`.
+        hierarchy ([`LabelHierarchy`], *optional*): Needed for names; with it ids and the width of multi-hot rows are checked.
+
+    Raises:
+        `ValueError`: an id or name that is no label, an id twice in a row (0/1 integers are label ids, never multi-hot),
+        multi-hot rows of another width; the row is named. `TypeError`: names without `hierarchy`, other values.
+    """
+    column = arrow_column(dataset, "labels")
+    classes = class_names(dataset)
+    if hierarchy is None or classes is None or classes == hierarchy.label_names:
+        return column_csr(column, hierarchy)
+    indptr, indices = column_csr(column)
+    as_csr((indptr, indices), len(classes))
+    used, first, codes = np.unique(indices, return_index=True, return_inverse=True)
+    rows = (np.searchsorted(indptr, first, side="right") - 1).tolist()
+    return indptr, ids_of_names([classes[i] for i in used], rows, hierarchy)[codes]
+
+
+def class_names(dataset):
+    """The names of a `labels` column of `ClassLabel`s, otherwise `None`."""
+    feature = (dataset.features or {}).get("labels")
+    feature = getattr(feature, "feature", feature)
+    return feature.names if isinstance(feature, ClassLabel) else None
+
+
+def with_label_ids(dataset, hierarchy):
+    """
+    A split whose labels models and collator can read: names and `ClassLabel`s of another order become label ids; ids and
+    multi-hot rows stay as they are. The given split is not changed.
+
+    Raises:
+        As [`label_csr`].
+    """
+    if dataset.features is None or "labels" not in dataset.features:
+        return dataset
+    kind = arrow_column(dataset.select(range(min(1, len(dataset)))), "labels").type
+    kind = kind.value_type if is_list(kind) else kind
+    classes = class_names(dataset)
+    if not (pa.types.is_dictionary(kind) or is_text(kind)) and classes in (None, hierarchy.label_names):
+        return dataset
+    labels = to_arrow(*label_csr(dataset, hierarchy))
+    others = dataset.remove_columns("labels")
+    return others.add_column("labels", labels) if others.column_names else Dataset(pa.table({"labels": labels}))
 
 
 def dataset_fingerprint(dataset, hierarchy):

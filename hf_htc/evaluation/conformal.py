@@ -5,9 +5,13 @@ Legend: `S` documents, `N` labels.
 
 import numpy as np
 
-from hf_htc.models.conformal import KINDS, SURE, LabelTree, back_off, conformal_sets, nested_labels
+from hf_htc.models.conformal import KINDS, SURE, ConformalSets, LabelTree, back_off, nested_labels
 from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids
+
+
+# Documents that are looked at together; they bound the memory.
+_DOCUMENTS = 256
 
 
 def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
@@ -21,7 +25,8 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
       are missed. Conformal risk control (Angelopoulos et al., 2024).
 
     Args:
-        logits (`np.ndarray` of shape `(S, N)`): Of held-out documents that nothing was trained or chosen on.
+        logits (`np.ndarray` of shape `(S, N)`): Of held-out documents that nothing was trained or chosen on; may lie in a file
+            (`np.memmap`), of which a few documents are read at a time.
         gold (`list[list[int]]` or CSR pair): Their label ids.
         hierarchy ([`LabelHierarchy`]).
         kind (`str`, *optional*, defaults to `"back_off"`), coverage (`float`, *optional*, defaults to 0.9): In (0, 1).
@@ -34,11 +39,10 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
         `ValueError`: an unknown kind, a coverage outside (0, 1), no documents, a document without or with several paths for
         `"back_off"`.
     """
-    if kind not in KINDS:
-        raise HTCError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
+    check_kind(kind, gold, hierarchy)
     if not 0 < coverage < 1:
         raise HTCError(f"`coverage` is {coverage}; it lies in (0, 1).")
-    logits = np.asarray(logits, dtype=np.float64)
+    logits = np.asarray(logits)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     expected = (len(indptr) - 1, hierarchy.num_labels)
     if logits.shape != expected or not len(logits):
@@ -56,13 +60,20 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
 
 def fitting_kind(gold, hierarchy):
     """`"back_off"` where every document has a single path and every label a single parent, else `"risk"`."""
-    indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     try:
-        LabelTree(hierarchy)
-        path_ends(indptr, indices, hierarchy)
+        check_kind("back_off", gold, hierarchy)
     except ValueError:
         return "risk"
     return "back_off"
+
+
+def check_kind(kind, gold, hierarchy):
+    """Raises `ValueError` where a kind of calibration is none, or does not fit label sets, without needing any logits."""
+    if kind not in KINDS:
+        raise HTCError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
+    if kind == "back_off":
+        LabelTree(hierarchy)
+        path_ends(*as_csr(gold, hierarchy.num_labels)[:2], hierarchy)
 
 
 def path_ends(indptr, indices, hierarchy):
@@ -83,10 +94,12 @@ def path_ends(indptr, indices, hierarchy):
 def needed_sureness(logits, ends, hierarchy):
     """How sure the last wrong label is on the way from the best leaf to the root, `(S,)`: a set is right where nothing that is no
     surer is predicted. `-SURE` where the best leaf itself is right."""
-    tree = LabelTree(hierarchy)
-    chain, sureness = nested_labels(logits, tree)
-    first = np.argmax(tree.holds(chain, ends[:, None]), axis=1)
-    return np.where(first > 0, sureness[np.arange(len(chain)), np.maximum(first - 1, 0)], -SURE)
+    tree, needed = LabelTree(hierarchy), []
+    for start in range(0, len(logits), _DOCUMENTS):
+        chain, sureness = nested_labels(logits[start : start + _DOCUMENTS], tree)
+        first = np.argmax(tree.holds(chain, ends[start : start + _DOCUMENTS, None]), axis=1)
+        needed.append(np.where(first > 0, sureness[np.arange(len(chain)), np.maximum(first - 1, 0)], -SURE))
+    return np.concatenate(needed)
 
 
 def risk_boundary(logits, indptr, indices, alpha):
@@ -95,7 +108,7 @@ def risk_boundary(logits, indptr, indices, alpha):
     Documents without labels miss nothing.
     """
     rows, counts = row_ids(indptr), np.diff(indptr)
-    values, weights = logits[rows, indices], 1 / np.maximum(counts, 1)[rows]
+    values, weights = logits[rows, indices].astype(np.float64), 1 / np.maximum(counts, 1)[rows]
     # A label is missed when its logit is not above the boundary: missed shares, by rising logit.
     order = np.argsort(values, kind="stable")
     values, missed = values[order], np.cumsum(weights[order])
@@ -121,10 +134,11 @@ def coverage_of(logits, gold, hierarchy, calibration):
     logits = np.asarray(logits, dtype=np.float64)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
     if calibration["kind"] == "back_off":
-        label, size = back_off(logits, hierarchy, calibration["quantile"])
-        right = LabelTree(hierarchy).holds(label, path_ends(indptr, indices, hierarchy))
+        tree = LabelTree(hierarchy)
+        label, size = back_off(logits, tree, calibration["quantile"])
+        right = tree.holds(label, path_ends(indptr, indices, hierarchy))
         return {"coverage": float(right.mean()), "size": float(size.mean())}
-    chosen, size = conformal_sets(logits, hierarchy, calibration)
+    chosen, size = ConformalSets(hierarchy, calibration)(logits)
     rows, counts = row_ids(indptr), np.diff(indptr)
     found = np.bincount(rows, weights=chosen[rows, indices], minlength=len(counts))
     share = np.where(counts > 0, found / np.maximum(counts, 1), 1.0)

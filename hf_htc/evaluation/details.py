@@ -63,9 +63,11 @@ class EvaluationDetails:
         right = contains(gold, predicted)
         self._count_confusions(gold[~contains(predicted, gold)], predicted[~right])
         counts = [np.bincount(key // n, minlength=len(rows)) for key in (predicted[right], predicted, gold)]
-        f1 = np.where(counts[1] + counts[2] > 0, 2 * counts[0] / np.maximum(counts[1] + counts[2], 1), 1.0)
+        f1 = 2 * counts[0] / np.maximum(counts[1] + counts[2], 1)
         errors = counts[1] + counts[2] - 2 * counts[0]
         for row, value, number in zip(rows, f1.tolist(), errors.tolist()):
+            if not number:
+                continue
             entry = (-value, number, -row)  # the worst: low F1, many errors, first in the data
             if len(self._worst) < self.num_worst:
                 heapq.heappush(self._worst, entry)
@@ -98,8 +100,14 @@ class EvaluationDetails:
         self.confusions.update(zip(missed_labels[place].tolist(), np.repeat(added_labels, number).tolist()))
 
     def worst(self):
-        """`list[tuple]`: `(row, F1)` of the worst documents, the worst first; none with an F1 of 1."""
-        return [(-row, -value) for value, _, row in sorted(self._worst, reverse=True) if value > -1]
+        """
+        `list[tuple]`: `(row, F1)` of the worst documents, the worst first.
+
+        The F1 is that of which samples-F1 is the mean, here, in the scores and in [`bootstrap_intervals`]: 0 for a document
+        without gold and without predicted labels. Nothing is wrong with such a document, so it is not among these, and no other
+        without a wrong or missed label is.
+        """
+        return [(-row, -value) for value, _, row in sorted(self._worst, reverse=True)]
 
     def threshold_curve(self):
         """

@@ -4,16 +4,20 @@ Legend: `M` nodes, `N` labels, `S` documents.
 """
 
 import io
+import logging
 import re
+import warnings
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
-from hf_htc.models.errors import HTCError, HTCImportError
+from hf_htc.models.errors import HTCError, HTCImportError, reason_of
 from hf_htc.models.whole_files import whole_file
 
+
+logger = logging.getLogger(__name__)
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#d98032", "#8a8a8a"
 COLOURS = (BLUE, ORANGE, GREY, "#4f9a5b", "#a04fa0", "#b8403a", "#2f9c9c", "#8b6b3d", "#d077a8", "#6b7b1f")
@@ -23,11 +27,56 @@ _MOST_NODES = 3000
 _MOST_DOTS = 30
 
 
+# Labels are words: a `$` in them begins no formula, whatever the user's own settings say.
+_SETTINGS = {
+    "svg.hashsalt": "hf_htc",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.parse_math": False,
+    "text.usetex": False,
+}
+
+
 class _Drawing:
     """Axes of a figure and, when it is done, its SVG."""
 
     def __init__(self, figure, axes):
         self.figure, self.axes, self.svg = figure, axes, None
+
+
+@contextmanager
+def drawn_or_left_out(name):
+    """
+    Around the drawing of a figure of a report: what fails in there costs the figure only, and one warning that names it.
+
+    Args:
+        name (`str`): What the figure shows.
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.warning(f"The figure {name!r} could not be drawn and is left out: {reason_of(error)}.")
+
+
+@contextmanager
+def _one_warning(path):
+    """Of letters that the font has not, one warning per file instead of one per letter; an SVG has the letters themselves."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        if path is not None and Path(path).suffix.lower() != ".svg":
+            seen, show = [], warnings.showwarning
+
+            def note(message, *place, **more):
+                if "missing from" not in str(message):
+                    return show(message, *place, **more)
+                if not seen:
+                    logger.warning(f"{Path(path).name!r} shows boxes for letters that the font has not. {message}")
+                seen.append(message)
+
+            warnings.filterwarnings("always", "Glyph .* missing from", UserWarning)
+            warnings.showwarning = note
+        yield
 
 
 @contextmanager
@@ -48,7 +97,7 @@ def drawing(width=6.0, height=3.2, path=None):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise HTCImportError("Figures need matplotlib: pip install 'hf_htc[plot]'.") from error
-    with matplotlib.rc_context({"svg.hashsalt": "hf_htc", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}):
+    with _one_warning(path), matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height))  # not by pyplot, whose state and back end are the caller's
         if path is not None:
             path, kinds = Path(path), sorted(figure.canvas.get_supported_filetypes())

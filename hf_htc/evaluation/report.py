@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hf_htc.evaluation.figures import drawn_or_left_out
 from hf_htc.metrics.hierarchical_f1 import branches, frequency_groups, group_scores, leaf_labels
 
 
@@ -103,14 +104,6 @@ def build_report(
     sections += [builder.embeddings(embeddings), builder.training(log)]
     lead = f"{result.scores['num_documents']:,} documents, {hierarchy.num_labels:,} labels, closure `{result.scores['closure']}`."
     return Report(title, lead, [section for section in sections if section is not None])
-
-
-def report_markdown(scores, scorer, hierarchy, title, label_counts=None, num_worst=15):
-    """The Markdown of [`build_report`] from counts alone; arguments as there."""
-    from hf_htc.evaluation.predictions import EvaluationResult
-
-    result = EvaluationResult(scores, scorer, [])
-    return build_report(result, hierarchy, title, label_counts, num_worst=num_worst).to_markdown()
 
 
 class _Builder:
@@ -215,7 +208,8 @@ class _Builder:
                 caption += f" The {len(tops)} of {len(self.hierarchy.top_nodes):,} branches with most gold labels."
             occurs = self.per_label["support"] + self.per_label["predicted"] > 0
             values = np.where(occurs, self.per_label["f1"], np.nan)
-            section.figures.append((icicle(self.hierarchy, values, tops=tops), caption))
+            with drawn_or_left_out("F1 over the taxonomy"):
+                section.figures.append((icicle(self.hierarchy, values, tops=tops), caption))
         return section
 
     def _largest_branches(self):
@@ -322,8 +316,9 @@ class _Builder:
                 # Without any hit it says nothing; the curve has 1 where nothing is predicted.
                 "micro precision": (curve["threshold"], np.where(curve["recall"] > 0, curve["precision"], np.nan)),
             }
-            svg = lines(None, series, "threshold", "score", (0, 1.02), mark)
-            section.figures.append((svg, "Scores over the threshold."))
+            with drawn_or_left_out("scores over the threshold"):
+                svg = lines(None, series, "threshold", "score", (0, 1.02), mark)
+                section.figures.append((svg, "Scores over the threshold."))
         return section
 
     def calibration(self):
@@ -340,8 +335,9 @@ class _Builder:
             from hf_htc.evaluation.figures import reliability
 
             for place, level in enumerate(shown["levels"].tolist()):
-                svg = reliability(*(shown[key][place] for key in ("mean_score", "mean_truth", "pairs")))
-                section.figures.append((svg, f"Scores of level {level} against the share of labels that hold."))
+                with drawn_or_left_out(f"reliability of level {level}"):
+                    svg = reliability(*(shown[key][place] for key in ("mean_score", "mean_truth", "pairs")))
+                    section.figures.append((svg, f"Scores of level {level} against the share of labels that hold."))
         return section
 
     def embeddings(self, found):
@@ -353,8 +349,9 @@ class _Builder:
             (group if not self.hierarchy.parents[node] else "", group, point)
             for node, group, point in zip(found.labels, found.label_groups, found.label_points.tolist())
         ]
-        svg = scatter(found.text_points, found.text_groups, marks)
-        return Section("Embeddings", figures=[(svg, found.caption())])
+        with drawn_or_left_out("map of the embeddings"):
+            return Section("Embeddings", figures=[(scatter(found.text_points, found.text_groups, marks), found.caption())])
+        return None
 
     def training(self, log):
         if not self.draws:
@@ -372,14 +369,16 @@ class _Builder:
                 if points:
                     series[name] = tuple(zip(*points))
             if series:
-                section.figures.append((lines(None, series, "step", y_label), caption))
+                with drawn_or_left_out(caption.rstrip(".").lower()):
+                    section.figures.append((lines(None, series, "step", y_label), caption))
         return section if section.figures else None
 
     def _with_bars(self, section, names, values, caption):
         if self.draws and names:
             from hf_htc.evaluation.figures import bars
 
-            section.figures.append((bars(names, values), caption))
+            with drawn_or_left_out(caption.rstrip(".")):
+                section.figures.append((bars(names, values), caption))
         return section
 
 

@@ -1,5 +1,8 @@
 """How sure is a score, and is one model really better than another? Resampling over the documents of a test set.
 
+Scores are those of [`HierarchicalScorer`] with its defaults: a label (macro-F1) or a document (samples-F1) without gold and
+without predicted labels has an F1 of 0, as in [`EvaluationDetails`].
+
 Legend: `S` documents, `N` labels, `R` resamples.
 """
 

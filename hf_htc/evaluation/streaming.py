@@ -8,6 +8,7 @@ import torch
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCFloatingPointError
+from hf_htc.models.label_sets import labels_csr
 
 
 _BITS = 8
@@ -25,6 +26,8 @@ class StreamingMetrics:
         boundary (`float` or `torch.Tensor` of shape `(N,)`, *optional*, defaults to 0.0): The logit above which a label is
             predicted, from `model.decision_boundary()`.
         closure (`str`, *optional*, defaults to `"none"`): `"none"`, `"up"` or `"prune"`, applied before counting and echoed.
+
+    [`~StreamingMetrics.reset`] begins a new evaluation; [`HTCTrainer`] and the accelerate loop call it.
     """
 
     def __init__(self, hierarchy, boundary=0.0, closure="none"):
@@ -42,12 +45,16 @@ class StreamingMetrics:
 
     def __call__(self, eval_prediction, compute_result=True):
         predictions, labels = eval_prediction.predictions, eval_prediction.label_ids
-        self.scorer.add(unpack_bits(_numpy(predictions), self.hierarchy.num_labels), label_rows(_numpy(labels)))
+        self.scorer.add(unpack_bits(_numpy(predictions), self.hierarchy.num_labels), labels_csr(_numpy(labels), self.hierarchy))
         if not compute_result:
             return {}
         scores = summary(self.scorer)
-        self.scorer.reset()
+        self.reset()
         return scores
+
+    def reset(self):
+        """Begins anew. An evaluation that was broken off would otherwise be counted into the next one."""
+        self.scorer.reset()
 
 
 def summary(scorer):
@@ -68,16 +75,6 @@ def unpack_bits(packed, num_labels):
     """CSR pair `(indptr, indices)` of the set bits of `(B, ceil(N / 8))` uint8."""
     rows, labels = np.nonzero(np.unpackbits(packed, axis=1, count=num_labels, bitorder="little"))
     return np.searchsorted(rows, np.arange(len(packed) + 1)).astype(np.int64), labels.astype(np.int64)
-
-
-def label_rows(labels):
-    """CSR pair of gold labels: integer ids `(B, K)` padded with -100, `(B,)` ids, or multi-hot floats `(B, N)`."""
-    if labels.dtype.kind in "fb":
-        rows, ids = np.nonzero(labels > 0.5)
-        return np.searchsorted(rows, np.arange(len(labels) + 1)).astype(np.int64), ids.astype(np.int64)
-    labels = labels.reshape(len(labels), -1)
-    real = labels != -100
-    return np.concatenate([[0], np.cumsum(real.sum(1))]).astype(np.int64), labels[real].astype(np.int64)
 
 
 def _numpy(x):

@@ -1,15 +1,17 @@
-"""Thresholds tuned on validation data: one for all labels, one a level, one a label.
+"""Thresholds tuned on validation data: one for all labels, one per level, one per label.
 
-Legend: `S` documents, `N` labels, `K` entries (documents x labels).
+Legend: `S` documents, `N` labels, `P` entries (documents x labels) that are right.
 """
 
 import numpy as np
 
 from hf_htc.models.errors import HTCError
-from hf_htc.models.label_sets import as_csr, row_ids
+from hf_htc.models.label_sets import as_csr, row_ids, sorted_unique
 
 
 KINDS = ("global", "level", "label")
+# Entries and labels that are looked at together; they bound the memory.
+_ENTRIES, _COLUMNS = 1 << 20, 64
 
 
 def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
@@ -18,7 +20,8 @@ def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
     together, or of every label by itself (which is macro-F1).
 
     Args:
-        logits (`np.ndarray` or `torch.Tensor` of shape `(S, N)`): The model's on the validation documents.
+        logits (`np.ndarray` or `torch.Tensor` of shape `(S, N)`): The model's on the validation documents; may lie in a file
+            (`np.memmap`), of which a few documents are read at a time.
         gold (`list[list[int]]` or CSR pair `(indptr, indices)`): Their label ids, closed where the labels are.
         hierarchy ([`LabelHierarchy`]).
         kind (`str`, *optional*, defaults to `"global"`): `"global"`, `"level"` or `"label"`.
@@ -33,44 +36,70 @@ def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
     """
     if kind not in KINDS:
         raise HTCError(f"`kind` is {kind!r}; allowed are {', '.join(map(repr, KINDS))}.")
-    logits = np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits, dtype=np.float64)
-    indptr, indices, _ = as_csr(gold, hierarchy.num_labels)
-    expected = (len(indptr) - 1, hierarchy.num_labels)
+    logits = np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits)
+    num_labels = hierarchy.num_labels
+    indptr, indices, _ = as_csr(gold, num_labels)
+    expected = (len(indptr) - 1, num_labels)
     if logits.shape != expected or len(logits) == 0:
         raise HTCError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
-    if not np.isfinite(logits).all():
+    if not all(np.isfinite(block).all() for block in blocks_of(logits)):
         raise HTCError("`logits` hold NaN or infinite values.")
-    holds = np.zeros(logits.shape, dtype=bool)
-    holds[row_ids(indptr), indices] = True
-    whole = best_threshold(logits.ravel(), holds.ravel())
+    rows, labels = np.divmod(sorted_unique(row_ids(indptr) * num_labels + indices), num_labels)
+    right = logits[rows, labels].astype(np.float64)
+    whole = best_cut(right, blocks_of(logits))
     if kind == "global":
         return whole
-    thresholds = np.full(hierarchy.num_labels, whole)
+    thresholds = np.full(num_labels, whole)
     if kind == "level":
-        for labels in hierarchy.level_units():
-            if len(labels) and holds[:, labels].any():
-                thresholds[labels] = best_threshold(logits[:, labels].ravel(), holds[:, labels].ravel())
-    else:
-        for label in np.flatnonzero(holds.sum(0) >= max(1, least_support)):
-            thresholds[label] = best_threshold(logits[:, label], holds[:, label])
+        for level in hierarchy.level_units():
+            inside = np.isin(labels, level)
+            if inside.any():
+                thresholds[level] = best_cut(right[inside], blocks_of(logits, level))
+        return thresholds.tolist()
+    order = np.argsort(labels, kind="stable")
+    of_label = np.split(right[order], np.searchsorted(labels[order], np.arange(1, num_labels)))
+    wanted = np.flatnonzero([len(values) >= max(1, least_support) for values in of_label])
+    for start in range(0, len(wanted), _COLUMNS):
+        some = wanted[start : start + _COLUMNS]
+        for label, column in zip(some, logits[:, some].astype(np.float64).T):
+            thresholds[label] = best_cut(of_label[label], [column])
     return thresholds.tolist()
 
 
-def best_threshold(logits, holds):
+def blocks_of(logits, labels=None):
+    """Yields the float64 entries of a few documents after the other, so that no second copy of all is made."""
+    step = max(1, _ENTRIES // logits.shape[1])
+    for start in range(0, len(logits), step):
+        block = logits[start : start + step]
+        yield np.asarray(block if labels is None else block[:, labels], dtype=np.float64).ravel()
+
+
+def best_cut(right, blocks):
     """
-    The threshold of the largest F1 of entries `logits (K,)` of which `holds (K,)` are right; half-way to the next entry in
-    logits. 0.5 where nothing holds.
+    The threshold of the largest F1, half-way in logits between the last entry above it and the next one. 0.5 where nothing is
+    right.
+
+    F1 falls with every wrong entry that is predicted too: the best cut lies behind one that is right. So the entries are counted
+    between those that are right, and are neither sorted nor kept.
+
+    Args:
+        right (`np.ndarray` of shape `(P,)`): The logits of the entries that are right.
+        blocks (`Iterable[np.ndarray]`): The logits of all entries, those that are right included.
 
     Returns:
         `float` in [0, 1].
     """
-    if not holds.any():
+    if not len(right):
         return 0.5
-    order = np.argsort(-logits, kind="stable")
-    logits, hits = logits[order], np.cumsum(holds[order])
-    f1 = 2 * hits / (np.arange(1, len(logits) + 1) + hits[-1])
-    # Entries with the same logit are predicted together.
-    f1[:-1][logits[1:] == logits[:-1]] = -1
-    last = int(np.argmax(f1))
-    below = logits[last + 1] if last + 1 < len(logits) else logits[last] - 1.0
-    return float(1 / (1 + np.exp(-(logits[last] + below) / 2)))
+    values, hits = np.unique(right, return_counts=True)
+    # Of the entries from one value up to the next: how many, and the largest.
+    counts, largest = np.zeros(len(values) + 1, dtype=np.int64), np.full(len(values) + 1, -np.inf)
+    for block in blocks:
+        place = np.searchsorted(values, block, side="right")
+        counts += np.bincount(place, minlength=len(counts))
+        np.maximum.at(largest, place, block)
+    # Entries with the same logit are predicted together; among equal F1 the highest threshold.
+    found, predicted = np.cumsum(hits[::-1]), np.cumsum(counts[:0:-1])
+    last = len(values) - 1 - int(np.argmax(2 * found / (predicted + len(right))))
+    below = largest[last] if np.isfinite(largest[last]) else values[last] - 1.0
+    return float(1 / (1 + np.exp(-(values[last] + below) / 2)))

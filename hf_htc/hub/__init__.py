@@ -5,6 +5,7 @@ import importlib
 
 _EXPORTS = {
     "model_card": "card",
+    "load_calibration": "adapters",
     "save": "saving",
     "push": "saving",
     "push_checkpoint": "sharing",

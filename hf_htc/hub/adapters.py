@@ -2,6 +2,10 @@
 
 transformers and PEFT load an adapter by loading `base_model_name_or_path` first, so that must be a whole checkpoint with a
 taxonomy in its config. Its classifier is replaced by the adapter's; its encoder and its settings are used as they are.
+
+Thresholds and conformal sets belong to a classifier, so that a calibrated adapter brings its own, in `htc_calibration.json`: both
+take the place of the base's when the adapter is loaded by one of our classes or through transformers' Auto classes. PEFT itself
+does not know the file: after `PeftModel.from_pretrained(base, adapter)` call `load_calibration(model, adapter)`.
 """
 
 import json
@@ -12,16 +16,21 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from hf_htc.models.calibration import CALIBRATION_FILE, KEYS, read_calibration, set_calibration
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
+from hf_htc.models.whole_files import whole_file
 
 
 logger = logging.get_logger(__name__)
 
+# An earlier whole checkpoint in an adapter's folder would be taken for its base.
+WHOLE_CHECKPOINT = ("config.json", "model.safetensors", "model.safetensors.index.json")
+
 # What two configs of one model may differ in.
 _INDIFFERENT = {
     "_name_or_path", "transformers_version", "hf_htc_version", "auto_map", "architectures", "dtype", "use_cache",
-    "attn_implementation", "custom_pipelines", "label_counts", "num_train_documents",
+    "attn_implementation", "custom_pipelines", "transformers_weights", "label_counts", "num_train_documents",
 }  # fmt: skip
 
 
@@ -82,23 +91,52 @@ def make_base(model, tokenizer, base_model, write, api=None):
 
 
 def write_adapter(model, folder, base_model):
-    """Writes `adapter_config.json` and `adapter_model.safetensors`; returns the model under the adapter."""
+    """Writes `adapter_config.json` and `adapter_model.safetensors` into a partial folder; gives the model under the adapter."""
     under, folder = model.get_base_model(), Path(folder)
     under._clean_names()
     config = model.peft_config[model.active_adapter]
     before, config.base_model_name_or_path = config.base_model_name_or_path, base_model
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
             # The embeddings are the base's; PEFT would ask the Hub whether they are.
             model.save_pretrained(temporary, selected_adapters=[model.active_adapter], save_embedding_layers=False)
             written = Path(temporary) / ("" if model.active_adapter == "default" else model.active_adapter)
-            for name in ("adapter_model.safetensors", "adapter_config.json"):
+            for name in ADAPTER_FILES:
                 os.replace(written / name, folder / name)
     finally:
         config.base_model_name_or_path = before
-    for stale in ("model.safetensors", "config.json"):  # an earlier whole checkpoint would be taken for the base
-        (folder / stale).unlink(missing_ok=True)
+    if is_calibrated(under.config):
+        write_calibration(under.config, folder)
     return under
+
+
+def write_calibration(config, folder):
+    """Writes a config's thresholds and conformal sets into an adapter's folder, as a whole; also where there are none, which then
+    are not the base's."""
+    with whole_file(Path(folder) / CALIBRATION_FILE) as partial:
+        partial.write_text(json.dumps({key: getattr(config, key) for key in KEYS}, indent=2) + "\n", encoding="utf-8")
+
+
+def is_calibrated(config):
+    """Whether a config has thresholds or conformal sets."""
+    return any(getattr(config, key) is not None for key in KEYS)
+
+
+def load_calibration(model, adapter):
+    """
+    Gives a PEFT model the thresholds and conformal sets that lie beside its adapter; without such a file it keeps its base's.
+
+    Args:
+        model (`peft.PeftModel` around a [`HTCPreTrainedModel`]): From `PeftModel.from_pretrained(base, adapter)`.
+        adapter (`str`): Folder or Hub id of the adapter.
+
+    Returns:
+        The model.
+    """
+    calibration = read_calibration(adapter)
+    if calibration is not None:
+        set_calibration(model.get_base_model().config, calibration)
+    return model
 
 
 def without_adapter(under):
@@ -127,7 +165,8 @@ def _check_same(under, base_model, api):
             f"{'./' + base_model!r}. The reason: {error}"
         ) from error
     mine, theirs = (_settings(model.config.to_dict()) for model in (under, saved))
-    for key in sorted(mine.keys() | theirs.keys()):
+    own = KEYS if is_calibrated(under.config) else ()  # written beside the adapter
+    for key in sorted((mine.keys() | theirs.keys()) - set(own)):
         if mine.get(key) != theirs.get(key):
             shown = "" if len(f"{mine.get(key)}{theirs.get(key)}") > 200 else f": {theirs.get(key)!r}, here {mine.get(key)!r}"
             raise HTCError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.whole_files import write_text
 
 from .citations import METHODS, PACKAGE
 
@@ -149,7 +150,4 @@ def _settings(config, run):
 
 def write_card(card, folder):
     """Writes `README.md` beside the other files, as a whole or not at all."""
-    path = Path(folder) / "README.md"
-    temporary = path.with_name(".README.md")
-    temporary.write_text(str(card), encoding="utf-8")
-    temporary.replace(path)
+    write_text(Path(folder) / "README.md", str(card))

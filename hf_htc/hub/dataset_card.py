@@ -6,7 +6,9 @@ Legend: `S` documents, `N` labels.
 import numpy as np
 import yaml
 
+from hf_htc.data.front_matter import split_front_matter
 from hf_htc.data.splits import label_csr
+from hf_htc.models.whole_files import write_text
 
 
 def describe_dataset(readme, loaded, name, license=None, citation=None, description=None):
@@ -20,7 +22,7 @@ def describe_dataset(readme, loaded, name, license=None, citation=None, descript
         citation (`str`, *optional*): BibTeX.
         description (`str`, *optional*): A paragraph in front.
     """
-    head, body = _front_matter(readme.read_text(encoding="utf-8"))
+    head, body = split_front_matter(readme.read_text(encoding="utf-8"))
     head.setdefault("tags", []).append("hierarchical-text-classification")
     head.setdefault("task_categories", ["text-classification"])
     if license:
@@ -37,13 +39,7 @@ def describe_dataset(readme, loaded, name, license=None, citation=None, descript
         parts.append(f"```bibtex\n{citation.strip()}\n```")
     parts.append(f'```python\nfrom hf_htc import load_htc_dataset\n\ndataset, hierarchy = load_htc_dataset("{name}")\n```')
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    readme.write_text(f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _front_matter(text):
-    """The front matter of a README as a dict, and what follows."""
-    _, front, body = text.split("---\n", 2)
-    return yaml.safe_load(front) or {}, body.lstrip()
+    write_text(readme, f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n")
 
 
 def _is_identifier(license):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from hf_htc.data.front_matter import split_front_matter
 from hf_htc.evaluation.predictions import predict_batches
 from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError
@@ -228,12 +229,12 @@ def read_examples(path):
 def card_examples(checkpoint):
     """The texts under `widget` in the front matter of a checkpoint's card, where the Hub has examples; often none."""
     import yaml
-    from huggingface_hub import ModelCard, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     try:
         folder = Path(checkpoint)
         path = folder / "README.md" if folder.is_dir() else hf_hub_download(str(checkpoint), "README.md")
-        rows = ModelCard.load(path, ignore_metadata_errors=True).data.get("widget")
+        rows = split_front_matter(Path(path).read_text(encoding="utf-8"))[0].get("widget")
     except (OSError, ValueError, yaml.YAMLError):  # no card, no connection, a faulty front matter
         return []
     texts = [row.get("text") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -7,11 +7,13 @@ import yaml
 from transformers.utils import logging
 
 from hf_htc.hub.card import HEADLINE_SCORES, SCORE_NAMES, scores_of
+from hf_htc.models.whole_files import write_text
 
 
 logger = logging.get_logger(__name__)
 
 FOLDER = ".eval_results"
+FILE = f"{FOLDER}/hf_htc.yaml"
 
 
 def eval_results_yaml(run):
@@ -53,12 +55,9 @@ def eval_results_yaml(run):
 
 def write_eval_results(run, folder):
     """Writes `.eval_results/hf_htc.yaml`, or removes that of an older checkpoint when there is nothing to say."""
-    path = Path(folder) / FOLDER / "hf_htc.yaml"
+    path = Path(folder) / FILE
     content = eval_results_yaml(run)
     if content is None:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(".hf_htc.yaml")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, content)

@@ -6,18 +6,24 @@ Legend: `B` documents, `T` tokens, `N` labels.
 import copy
 import json
 import logging
+import os
+import shutil
 import warnings
 from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from hf_htc.data import dataset_fingerprint
+from hf_htc.evaluation.fingerprint import check_same, fingerprint
 from hf_htc.hub.export_card import export_card
+from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
-from hf_htc.models.text_encoders import encoder_takes
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import new_folder
 
@@ -44,7 +50,7 @@ class Logits(nn.Module):
         return self.wrapped(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
 
 
-def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=None, split=None, batch_size=32):
+def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=None, split=None, batch_size=32, overwrite=False):
     """
     Writes a model as ONNX, with everything that is needed to predict with onnxruntime.
 
@@ -56,32 +62,81 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
     Args:
         model ([`HTCPreTrainedModel`]): Not changed.
         tokenizer (`PreTrainedTokenizer`): Of the checkpoint.
-        folder (`str`): New or empty.
+        folder (`str`): New or empty. An export of the same model with the same options in it is left as it is.
         int8 (`bool`, *optional*, defaults to `False`): Also `model_int8.onnx`, quantised dynamically.
         max_length (`int`, *optional*): Tokens at which texts are cut, at least 1; at most and by default the checkpoint's.
         dataset (`datasets.Dataset`, *optional*): Columns `text` and `labels` (ids), on which the F1 of both models is
             measured.
         split (`str`, *optional*): Its name, for the report.
-        batch_size (`int`, *optional*, defaults to 32): Documents a step of that.
+        batch_size (`int`, *optional*, defaults to 32): Documents per step of that.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether an export in the folder is replaced, once the new one is
+            whole.
 
     Returns:
         `dict`: the content of `export.json`.
 
     Raises:
-        `ImportError`: onnx, onnxscript or onnxruntime is missing. `FileExistsError`: `folder` is not empty. `ValueError`: a
-        model of another package, a bad `max_length`, a model that cannot be exported. `FloatingPointError`: the logits differ.
+        `ImportError`: onnx, onnxscript or onnxruntime is missing. `FileExistsError`: `folder` is not empty and holds no export.
+        `ValueError`: it holds another export; a model of another package, a bad `max_length`, a model that cannot be exported.
+        `FloatingPointError`: the logits differ.
     """
     require("onnx", "onnxscript", "onnxruntime")
     if hasattr(model, "merge_and_unload") or not hasattr(getattr(model, "config", None), "get_hierarchy"):
         raise HTCError(
             f"`model` is a {type(model).__name__}; what is exported is a model of hf_htc, merged if it is a PEFT model."
         )
-    with new_folder(folder) as partial:
+    data = None if dataset is None else dataset_fingerprint({split or "data": dataset}, model.config.get_hierarchy())
+    options = {
+        "command": "export",
+        "int8": int8,
+        "max_length": max_length,
+        "split": split,
+        "data": data,
+        "batch_size": batch_size,
+    }
+    found, folder = fingerprint(options, model, tokenizer), Path(os.path.realpath(folder))
+    _finish_replacing(folder)
+    if (folder / REPORT_FILE).is_file() and not overwrite:
+        report = _read_report(folder)
+        check_same(report.get("fingerprint"), found, folder.name)
+        logger.warning(f"{folder.name!r} holds this export already; nothing to do.")
+        return report
+    with _replacing(folder) if overwrite and (folder / REPORT_FILE).is_file() else new_folder(folder) as partial:
         model = copy.deepcopy(model).to("cpu", torch.float32).eval()
         _limit_length(model, max_length)
-        report = _write(model, tokenizer, partial, int8, dataset, split, batch_size)
+        report = {"fingerprint": found, **_write(model, tokenizer, partial, int8, dataset, split, batch_size)}
+        _write_report(report, partial)
         (partial / "README.md").write_text(export_card(model, tokenizer, report, partial), encoding="utf-8")
+        remove_local_paths(partial)
     return report
+
+
+def _read_report(folder):
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        report = None
+    return report if isinstance(report, dict) else {}
+
+
+@contextmanager
+def _replacing(folder):
+    """Gives a folder to write into, which takes the place of `folder` when the block ends."""
+    new, old = (folder.with_name(f".{folder.name}.{name}") for name in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    with new_folder(new) as partial:
+        yield partial
+    os.replace(folder, old)  # no system replaces a folder that is not empty
+    os.replace(new, folder)
+    shutil.rmtree(old)
+
+
+def _finish_replacing(folder):
+    """After a kill in [`_replacing`]: the old folder is back where the new one is not in its place, and else gone."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        os.replace(old, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _limit_length(model, max_length):
@@ -167,7 +222,7 @@ def _versions():
 def _input_names(model, tokenizer):
     """The tensors of a tokenised text that the model reads."""
     names = ["input_ids", "attention_mask"]
-    reads_types = encoder_takes(model.model, "token_type_ids") and model.config.pooling != "last"
+    reads_types = model._uses_token_types
     return [*names, "token_type_ids"] if reads_types and "token_type_ids" in tokenizer.model_input_names else names
 
 

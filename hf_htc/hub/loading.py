@@ -2,31 +2,59 @@
 
 import contextlib
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
+
+
+_TOKENIZER_FILES = ("*tokenizer*", "vocab*", "merges.txt", "*.model", "*.bpe", "*.tiktoken")
 
 
 @contextlib.contextmanager
 def naming(what, name):
-    """Names the culprit of a failed loading: without a network, transformers' message does not."""
+    """
+    Names the culprit of a failed loading, whatever the libraries raise of damaged files: without a network, and of a file that is
+    no JSON, not what it should be or nested too deeply, their messages do not.
+    """
     try:
         yield
+    except HTCError:
+        raise
+    except ImportError as error:  # a package that a tokenizer or an encoder needs
+        raise HTCImportError(f"The {what} {str(name)!r} cannot be loaded: {reason_of(error)}.") from error
     except OSError as error:
         raise HTCOSError(
             f"There is no {what} {str(name)!r} that can be loaded. Give a folder or a model id of the Hub. The reason: {error}"
         ) from error
+    except Exception as error:
+        raise HTCOSError(
+            f"The {what} {str(name)!r} cannot be loaded: {type(error).__name__}, {reason_of(error)}.",
+            mend="Its files are damaged or of another kind; save or download them again.",
+        ) from error
 
 
 def load_checkpoint(name_or_path, coherence=None):
-    """Model, tokenizer and public name of a checkpoint; `coherence` (`"decoder"` or `"none"`) replaces that of its config."""
+    """
+    Model, tokenizer and public name of a checkpoint.
+
+    Args:
+        name_or_path (`str`): A folder or Hub id.
+        coherence (`str`, *optional*): `"decoder"` or `"none"`, replaces that of its config.
+
+    Raises:
+        `HTCOSError`: no such checkpoint, or one that is not whole: damaged files, weights that are missing or not finite, no
+        tokenizer, a tokenizer with more words than the model has vectors for. `HTCError`: a file, an ONNX export, a model of
+        another package, an unknown `coherence`.
+    """
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     import hf_htc
     from hf_htc.hub.onnx_classifier import FLOAT_FILE, REPORT_FILE
     from hf_htc.models.configuration_htc import HTCConfig
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
+    from hf_htc.models.whole_files import finish_update
 
     hf_htc.register()
     if os.path.isfile(name_or_path):
@@ -37,26 +65,81 @@ def load_checkpoint(name_or_path, coherence=None):
         raise HTCFileNotFoundError(f"There is no checkpoint folder {str(name_or_path)!r}.")
     if all((Path(name_or_path) / file).is_file() for file in (FLOAT_FILE, REPORT_FILE)):
         raise HTCError(f"{str(name_or_path)!r} is an ONNX export, which only predicts; give the checkpoint it was made from.")
-    if coherence not in (None, "decoder", "none"):
-        raise HTCError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
+    _check_coherence(coherence)
+    with contextlib.suppress(OSError):  # a folder that one may only read loads all the same
+        finish_update(name_or_path)
     with naming("checkpoint", name_or_path):
+        _check_config_file(name_or_path)
         # A model of another kind does not know the option; it is refused below, by what it is.
         ours = coherence is not None and isinstance(AutoConfig.from_pretrained(name_or_path), HTCConfig)
         changes = {"coherence": coherence} if ours else {}
         model = AutoModelForSequenceClassification.from_pretrained(name_or_path, **changes)
     if not isinstance(model, HTCPreTrainedModel):
         raise HTCError(f"{str(name_or_path)!r} holds a {type(model).__name__}, not a model of hf_htc.")
-    with naming("tokenizer in the checkpoint", name_or_path):
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    tokenizer = load_tokenizer(name_or_path)
+    num_words, num_vectors = _vocabulary_size(tokenizer), model.get_input_embeddings().num_embeddings
+    if num_words > num_vectors:
+        raise HTCOSError(
+            f"The tokenizer in the checkpoint {str(name_or_path)!r} has {num_words:,} tokens, the model has vectors for "
+            f"{num_vectors:,}: it is another model's.",
+            mend="Save the tokenizer that the model was trained with beside it, e.g. by `hf_htc.save(model, tokenizer, folder)`.",
+        )
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model, tokenizer, public_name(name_or_path) or Path(name_or_path).name
 
 
-def load_classifier(name_or_path):
-    """As [`load_checkpoint`], and the [`OnnxClassifier`] of a folder that `hf-htc export` wrote."""
+def load_classifier(name_or_path, coherence=None):
+    """As [`load_checkpoint`], and the [`OnnxClassifier`] of a folder that `hf-htc export` wrote; it predicts with the same
+    options, but for `coherence`, which its graph has or has not."""
     from .onnx_classifier import REPORT_FILE, OnnxClassifier
 
     if not (Path(name_or_path) / REPORT_FILE).is_file():
-        return load_checkpoint(name_or_path)
+        return load_checkpoint(name_or_path, coherence)
+    _check_coherence(coherence)
     model = OnnxClassifier(name_or_path)
+    own = "none" if model.config.coherence == "none" else "decoder"
+    if coherence not in (None, own):
+        raise HTCError(
+            f"`coherence` is {coherence!r}, but the export {str(name_or_path)!r} has {own!r} in its graph. Give the checkpoint "
+            "that it was made from, or export that again."
+        )
     return model, model.tokenizer, Path(name_or_path).resolve().name
+
+
+def load_tokenizer(name_or_path):
+    """
+    The tokenizer of a checkpoint or an export.
+
+    Raises:
+        `HTCOSError`: there is none, or its files are damaged; the folder is named.
+    """
+    from transformers import AutoTokenizer
+
+    if os.path.isdir(name_or_path) and not any(
+        fnmatch(file, pattern) for file in os.listdir(name_or_path) for pattern in _TOKENIZER_FILES
+    ):
+        raise HTCFileNotFoundError(
+            f"There is no tokenizer in the checkpoint {str(name_or_path)!r}.",
+            mend="Save it beside the model: `tokenizer.save_pretrained(folder)`, or both by `hf_htc.save`.",
+        )
+    with naming("tokenizer in the checkpoint", name_or_path):
+        return AutoTokenizer.from_pretrained(name_or_path)
+
+
+def _check_coherence(coherence):
+    if coherence not in (None, "decoder", "none"):
+        raise HTCError(f"`coherence` is {coherence!r}; allowed are 'decoder', 'none'.")
+
+
+def _check_config_file(name_or_path):
+    """What transformers says of a config.json that it cannot read does not name it, or it takes what nobody should."""
+    from hf_htc.models.whole_checkpoints import find_config, read_config
+
+    file = find_config(name_or_path)
+    if file is not None:
+        read_config(file)
+
+
+def _vocabulary_size(tokenizer):
+    """One more than the largest token id: ids may have gaps."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1

@@ -1,14 +1,17 @@
 """`OnnxClassifier`: predicts from an exported folder with the same decoding as `model.predict`, without PyTorch's weights."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError
+from hf_htc.hub.loading import load_tokenizer, naming
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, refusing
 from hf_htc.models.modeling_htc import HTCOutput
 from hf_htc.models.prediction import PredictionMixin
+from hf_htc.models.text_encoders import check_widths
 
 
 FLOAT_FILE, INT8_FILE, REPORT_FILE = "model.onnx", "model_int8.onnx", "export.json"
@@ -34,7 +37,8 @@ def require(*packages):
 
 class OnnxClassifier(PredictionMixin):
     """
-    A model that was exported by [`export_onnx`], run by onnxruntime.
+    A model that was exported by [`export_onnx`], run by onnxruntime. It predicts as a checkpoint does, with the same methods,
+    options and results; the tokenizer may be left out everywhere, it is then the folder's.
 
     Args:
         folder (`str`): What `hf-htc export` wrote.
@@ -42,8 +46,8 @@ class OnnxClassifier(PredictionMixin):
         providers (`list[str]`, *optional*, defaults to `["CPUExecutionProvider"]`): onnxruntime's execution providers.
 
     Raises:
-        `OSError`: no such folder, or none with an exported model; no quantised model in it. `ImportError`: onnxruntime is
-        missing.
+        `OSError`: no such folder, or none with an exported model; no quantised model in it; damaged files. `ImportError`:
+        onnxruntime is missing.
 
     Example:
 
@@ -70,18 +74,37 @@ class OnnxClassifier(PredictionMixin):
             raise HTCFileNotFoundError(
                 f"{str(folder)!r} has no {file.name}." + (" Export the checkpoint again with `--int8`." if int8 else "")
             )
-        self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
-        self.config = AutoConfig.from_pretrained(folder)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.fixed_length = self.report["fixed_length"]
-        self.session = onnxruntime.InferenceSession(str(file), providers=providers or ["CPUExecutionProvider"])
+        self.file = file
+        with refusing(
+            "is no report of an export",
+            (OSError, ValueError, TypeError, KeyError, RecursionError),
+            file=folder / REPORT_FILE,
+            kind=HTCOSError,
+        ):
+            self.report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+            self.fixed_length = self.report["fixed_length"]
+        with naming("exported model", folder):
+            self.config = AutoConfig.from_pretrained(folder)
+            self.session = onnxruntime.InferenceSession(str(file), providers=providers or ["CPUExecutionProvider"])
+        self.tokenizer = load_tokenizer(folder)
         self.input_names = [node.name for node in self.session.get_inputs()]
-        # What `PredictionMixin` asks of a PyTorch model.
-        self.device, self.training = torch.device("cpu"), False
+        self.device = torch.device("cpu")  # where `PredictionMixin` has its boundaries and gets its logits
 
-    def predict(self, texts, threshold=None, top_k=None, closure=None, batch_size=32, show_progress_bar=None):
-        """As [`~PredictionMixin.predict`], with the tokenizer of the folder."""
-        return super().predict(texts, self.tokenizer, threshold, top_k, closure, batch_size, show_progress_bar)
+    def predict(self, texts, tokenizer=None, *args, **kwargs):
+        """As [`~PredictionMixin.predict`]."""
+        return super().predict(texts, tokenizer, *args, **kwargs)
+
+    def predict_sets(self, texts, tokenizer=None, *args, **kwargs):
+        """As [`~PredictionMixin.predict_sets`]."""
+        return super().predict_sets(texts, tokenizer, *args, **kwargs)
+
+    def iter_logits(self, texts, tokenizer=None, *args, **kwargs):
+        """As [`~PredictionMixin.iter_logits`]."""
+        return super().iter_logits(texts, self.tokenizer if tokenizer is None else tokenizer, *args, **kwargs)
+
+    def predicting(self):
+        """An exported model has one mode and no weights that could change."""
+        return contextlib.nullcontext()
 
     def __call__(self, **batch):
         """
@@ -94,6 +117,7 @@ class OnnxClassifier(PredictionMixin):
         if missing:
             raise HTCError(f"The exported model needs {self.input_names}; {missing[0]!r} is missing.")
         inputs = {name: torch.as_tensor(batch[name]) for name in self.input_names}
+        check_widths(inputs["input_ids"], **inputs)
         if self.fixed_length is not None:
             inputs = {name: self._padded(name, tensor) for name, tensor in inputs.items()}
         feeds = {name: tensor.cpu().to(torch.int64).numpy() for name, tensor in inputs.items()}
@@ -107,9 +131,3 @@ class OnnxClassifier(PredictionMixin):
             )
         value = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
         return torch.nn.functional.pad(tensor, (0, missing), value=value)
-
-    def eval(self):
-        return self
-
-    def train(self, mode=True):
-        return self

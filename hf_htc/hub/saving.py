@@ -6,12 +6,15 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from hf_htc.models.calibration import CALIBRATION_FILE
 from hf_htc.models.errors import HTCError
-from hf_htc.models.whole_files import whole_file
+from hf_htc.models.modeling_htc import ADAPTER_FILES
+from hf_htc.models.whole_files import whole_folder_update, write_text
 
-from .adapters import is_peft_model, make_base, write_adapter
+from .adapters import WHOLE_CHECKPOINT, is_peft_model, make_base, write_adapter
 from .card import model_card, write_card
-from .eval_results import write_eval_results
+from .eval_results import FILE, write_eval_results
+from .local_paths import cut_local_paths, remove_local_paths
 from .sharing import clear_errors
 
 
@@ -27,7 +30,7 @@ def save(
 ):
     """
     Writes weights, config, code, tokenizer, `taxonomy.json`, `run.json`, a model card and, for scores on a data set of the Hub,
-    `.eval_results/hf_htc.yaml` into a folder.
+    `.eval_results/hf_htc.yaml` into a folder; all of them or nothing, see [`whole_folder_update`].
 
     The folder loads (a) with `import hf_htc` through `AutoModel` and `AutoModelForSequenceClassification`, (b) without the
     package through the same classes with `trust_remote_code=True`.
@@ -52,7 +55,8 @@ def save(
 
     Raises:
         `ValueError`: a PEFT model whose base checkpoint is not known, or has other weights or settings than the model;
-        `base_model` for a model that is none. `TypeError`: an adapter that was attached without PEFT's model class.
+        `base_model` for a model that is none; a local path in what was written, where it cannot be taken out: the folder is
+        there, but not to be published. `TypeError`: an adapter that was attached without PEFT's model class.
     """
     if is_peft_model(model, base_model):
         if base_model is not None and Path(base_model).resolve() == Path(folder).resolve():
@@ -63,26 +67,61 @@ def save(
 
 def _write(model, tokenizer, folder, run, model_id, model_name=None, example_text="A text of your own.", base_model=None):
     """What [`save`] writes; `base_model` has been found to fit."""
-    folder.mkdir(parents=True, exist_ok=True)
-    under = model if base_model is None else write_adapter(model, folder, base_model)
-    save_tokenizer(under, tokenizer, folder)
-    under.config.get_hierarchy().save(folder / "taxonomy.json")
-    if base_model is None:
-        model.save_pretrained(folder)
-    if run is not None:
-        with whole_file(folder / "run.json") as partial:
-            partial.write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_eval_results(run, folder)
-    write_card(model_card(under, model_id or folder.name, model_name, run, example_text, base_model), folder)
+    problem, removes = None, ADAPTER_FILES if base_model is None else WHOLE_CHECKPOINT
+    # What tells of an earlier checkpoint goes with it.
+    with whole_folder_update(folder, removes=(*removes, CALIBRATION_FILE, "run.json", FILE)) as partial:
+        if base_model is None:
+            under = model
+            model.save_pretrained(partial)
+        else:
+            under = write_adapter(model, partial, base_model)
+        save_tokenizer(under, tokenizer, partial)
+        under.config.get_hierarchy().save(partial / "taxonomy.json")
+        _describe(under, partial, run, model_id or folder.name, model_name, example_text, base_model)
+        try:
+            remove_local_paths(partial)
+        except HTCError as error:
+            problem = error  # no reason to lose the model
+    if problem is not None:
+        raise problem
     return folder
 
 
+def save_run(model, folder, run, model_id=None, model_name=None, example_text="A text of your own.", base_model=None):
+    """
+    Writes what a run says of a checkpoint that [`save`] has written: `run.json`, card and `.eval_results/hf_htc.yaml`.
+
+    Args:
+        model, folder, run, model_id, model_name, example_text, base_model: As in [`save`].
+
+    Raises:
+        `ValueError`: a local path in what was written.
+    """
+    folder = Path(folder)
+    with whole_folder_update(folder, removes=(FILE,)) as partial:
+        _describe(model, partial, run, model_id or folder.name, model_name, example_text, base_model)
+        remove_local_paths(partial)
+
+
+def _describe(model, folder, run, model_id, model_name, example_text, base_model):
+    if run is not None:
+        run = cut_local_paths(run)
+        write_text(folder / "run.json", json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+    write_eval_results(run, folder)
+    write_card(model_card(model, model_id, model_name, run, example_text, base_model), folder)
+
+
 def save_tokenizer(model, tokenizer, folder):
-    """Writes the tokenizer without a word about where this machine found it."""
+    """Writes the tokenizer without a word about where this machine found it, as a whole or not at all."""
+    before = tokenizer.name_or_path, tokenizer.init_kwargs
     tokenizer.name_or_path = model.config.text_config._name_or_path or ""
-    for key in ("is_local", "local_files_only"):  # transformers would write them down
-        tokenizer.init_kwargs.pop(key, None)
-    tokenizer.save_pretrained(folder)
+    # transformers would write them down.
+    tokenizer.init_kwargs = {k: v for k, v in before[1].items() if k not in ("is_local", "local_files_only")}
+    try:
+        with whole_folder_update(folder) as partial:
+            tokenizer.save_pretrained(partial)
+    finally:
+        tokenizer.name_or_path, tokenizer.init_kwargs = before
 
 
 def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_message=None, base_model=None, **card):

@@ -12,7 +12,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from hf_htc.hub.dataset_card import describe_dataset
+from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError, HTCTypeError
+from hf_htc.models.whole_files import finish_update, write_text
 
 
 METRIC = "hierarchical_f1"
@@ -126,8 +128,8 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
         `huggingface_hub.CommitInfo`
 
     Raises:
-        `FileNotFoundError`, `ValueError`, `TypeError`: no data set, or a faulty one. `OSError`: the Hub refused, or there is no
-        connection.
+        `FileNotFoundError`, `ValueError`, `TypeError`: no data set, a faulty one, or one with paths of this machine. `OSError`:
+        the Hub refused, or there is no connection.
     """
     from hf_htc.data import HTCDataset, load_htc_dataset
 
@@ -151,6 +153,7 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
             describe_dataset(staged / "README.md", loaded, repo_id)
         else:
             copy_files(as_it_is, staged, DATASET_FILES)
+        remove_local_paths(staged, [] if as_it_is is None else [as_it_is])
         return api.upload_folder(
             repo_id=repo_id,
             repo_type="dataset",
@@ -171,10 +174,11 @@ def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=No
         `huggingface_hub.CommitInfo`
 
     Raises:
-        `ValueError`: the folder holds no model of hf_htc, or an adapter whose base checkpoint is a folder. `OSError`: it does
-        not load; the Hub refused; there is no connection.
+        `ValueError`: the folder holds no model of hf_htc, an adapter whose base checkpoint is a folder, or paths of this machine.
+        `OSError`: it does not load; the Hub refused; there is no connection.
     """
     folder, api = Path(folder), HfApi(token=token)
+    finish_update(folder)
     check_adapter_base(folder)
     model = _load(folder)
     with clear_errors(repo_id), tempfile.TemporaryDirectory() as temporary:
@@ -182,6 +186,7 @@ def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=No
         staged = Path(temporary) / "checkpoint"
         copy_files(folder, staged, CHECKPOINT_FILES)
         _complete(staged, folder.resolve().name, repo_id, model)
+        remove_local_paths(staged, [folder])
         return api.upload_folder(repo_id=repo_id, folder_path=staged, commit_message=commit_message or "Upload hf_htc model")
 
 
@@ -219,7 +224,7 @@ def _complete(staged, old_id, repo_id, model):
     if card.is_file():
         text = card.read_text(encoding="utf-8")
         text = re.sub(rf'(from_pretrained\((?:base, )?)"{re.escape(old_id)}"', rf'\1"{repo_id}"', text)
-        card.write_text(text, encoding="utf-8")
+        write_text(card, text)
     else:
         run = staged / "run.json"
         run = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else None

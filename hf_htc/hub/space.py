@@ -9,10 +9,11 @@ from huggingface_hub import HfApi
 
 from hf_htc.models.modeling_htc import public_name
 from hf_htc.models.version import __version__
-from hf_htc.models.whole_files import new_folder
+from hf_htc.models.whole_files import finish_update, new_folder
 
 from .demo import import_gradio, read_examples
 from .loading import load_classifier
+from .local_paths import remove_local_paths
 from .onnx_classifier import FLOAT_FILE, REPORT_FILE
 from .sharing import CHECKPOINT_FILES, check_adapter_base, clear_errors, copy_files, gradio_space
 
@@ -58,6 +59,7 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
         gradio, texts = import_gradio(), None if examples is None else read_examples(examples)
         source = Path(checkpoint) if os.path.isdir(checkpoint) else None
         if source is not None:
+            finish_update(source)
             check_adapter_base(source)
         model, _, name = load_classifier(checkpoint)
         model.decision_boundary(threshold), model.label_decoder(decoder)
@@ -72,6 +74,7 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
         packages = [f"hf_htc[demo]>={__version__}", *(["onnxruntime"] if (partial / _NAME / REPORT_FILE).is_file() else [])]
         (partial / "requirements.txt").write_text("".join(f"{package}\n" for package in packages), encoding="utf-8")
         (partial / "README.md").write_text(_readme(name, source, title, gradio.__version__), encoding="utf-8")
+        remove_local_paths(partial, [] if source is None else [source])
     return Path(folder)
 
 
@@ -93,6 +96,7 @@ def push_space(folder, repo_id, private=None, token=None, commit_message=None):
     """
     api = HfApi(token=token)
     with clear_errors(repo_id):
+        remove_local_paths(folder)
         repo_id = gradio_space(api, repo_id, private, "the demo")
         return api.upload_folder(
             repo_id=repo_id, repo_type="space", folder_path=folder, commit_message=commit_message or "Upload hf_htc demo"

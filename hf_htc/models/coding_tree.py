@@ -63,32 +63,6 @@ def build_coding_tree(parents, height):
     return tree
 
 
-def structural_entropy(parents, tree):
-    """
-    Structural entropy of a hierarchy's graph under a coding tree, in bits.
-
-    Args:
-        parents (`list[list[int]]` of length `M`): As in [`build_coding_tree`].
-        tree (`list[list[int]]`): A coding tree.
-
-    Returns:
-        `float`: `-sum over the nodes a below the root of cut_a / volume_root * log2(volume_a / volume_parent(a))`; nodes without
-        edges add nothing.
-    """
-    neighbours = _neighbours(parents)
-    total = sum(sum(row.values()) for row in neighbours)
-    volumes, cuts = _measure(list(range(len(parents))), neighbours)
-    place, entropy = list(range(len(parents))), 0.0
-    for layer in tree:
-        place = [layer[node] for node in place]
-        above = _measure(place, neighbours)
-        for node, parent in enumerate(layer):
-            if cuts[node]:
-                entropy -= cuts[node] / total * math.log2(volumes[node] / above[0][parent])
-        volumes, cuts = above
-    return entropy
-
-
 def check_coding_tree(tree, num_leaves, height):
     """
     Raises `ValueError` unless `tree` is a coding tree, as [`build_coding_tree`] gives it, of `num_leaves` leaves and the

@@ -2,6 +2,7 @@
 
 import difflib
 from copy import deepcopy
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -13,6 +14,7 @@ from .errors import HTCError
 from .hierarchy import LabelHierarchy
 from .node_identity import IDENTITY
 from .version import __version__
+from .whole_checkpoints import check_config_content, config_errors, find_config, read_config
 
 
 logger = logging.get_logger(__name__)
@@ -33,6 +35,7 @@ _LOADING_KEYWORDS = {
     "model_type",
     "auto_map",
     "name_or_path",
+    "transformers_weights",  # of a checkpoint that is being replaced, see whole_files.py
     "custom_pipelines",
     "tokenizer_class",
     "task_specific_params",
@@ -62,7 +65,8 @@ class HTCConfig(PreTrainedConfig):
             the encoder was trained with and is replaced by it.
         text_dropout (`float`, *optional*, defaults to 0.1): Dropout on the text vector.
         thresholds (`float` or `list[float]`, *optional*): Score from which a label is predicted, in [0, 1], one for all or
-            one a label, as tuned on validation data. `None` means 0.5. Never shifts `logits`.
+            one per label, as tuned on validation data. Numbers and arrays of numpy and torch become plain numbers. `None` means
+            0.5. Never shifts `logits`.
         conformal (`dict`, *optional*): Calibrated label sets, as `hf-htc calibrate --conformal` makes them; read by
             [`~HTCPreTrainedModel.predict_sets`].
         max_text_length (`int`, *optional*): Longest text in tokens, special tokens included; `None` until an encoder or a
@@ -74,7 +78,8 @@ class HTCConfig(PreTrainedConfig):
 
     Raises:
         `StrictDataclassError` (with the `ValueError` as its cause): a value out of range, a
-        hierarchy that does not fit `id2label`, a config written by a newer major or minor version.
+        hierarchy that does not fit `id2label`, a config written by a newer major or minor version. `from_pretrained` and
+        `from_text_encoder` raise the `ValueError` itself, an `HTCError`.
     """
 
     model_type = "htc"
@@ -89,7 +94,7 @@ class HTCConfig(PreTrainedConfig):
     coherence: str = "none"
     pooling: str = "auto"
     text_dropout: float | int = 0.1
-    thresholds: float | int | list | None = None
+    thresholds: Any = None  # a float or a list of floats, whatever kind of numbers was given
     conformal: dict | None = None
     max_text_length: int | None = None
     label_counts: list | None = None
@@ -114,6 +119,35 @@ class HTCConfig(PreTrainedConfig):
         if unknown:
             logger.warning(f"{type(self).__name__} does not know {unknown}; kept in the config, used by nothing.")
         super().__post_init__(**kwargs)
+
+    def __setattr__(self, key, value):
+        super().__setattr__(key, plain_numbers(value) if key == "thresholds" else value)
+
+    # ------------------------------------------------------------------ loading and saving
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As transformers' own; a config that is damaged or is another method's is an `HTCError` that names it."""
+        place = str(pretrained_model_name_or_path)
+        file = find_config(place, kwargs.get("subfolder"), kwargs.get("revision"), kwargs.get("cache_dir"))
+        if file is not None:
+            read_config(file)
+        return super().from_pretrained(pretrained_model_name_or_path, **{"name_or_path": place, **kwargs})
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """
+        A config of the content of a config.json.
+
+        Raises:
+            `HTCError` (`HTCOSError` where `name_or_path` says which config it is): it is another method's, has lost its
+            hierarchy, has labels that do not fit it, or holds values of a wrong type or out of range.
+        """
+        with config_errors(kwargs.get("name_or_path")):
+            check_config_content(config_dict, cls.model_type)
+            made = super().from_dict(config_dict, **kwargs)
+            (made[0] if isinstance(made, tuple) else made).get_hierarchy()
+        return made
 
     @property
     def recommended_training(self):
@@ -188,16 +222,20 @@ class HTCConfig(PreTrainedConfig):
     # ------------------------------------------------------------------ the taxonomy
 
     def get_hierarchy(self):
-        """The [`LabelHierarchy`] of this config, built once."""
-        cached = self.__dict__.get("_label_hierarchy")
-        if cached is None:
-            cached = hierarchy_from_config(self.hierarchy, [self.id2label[i] for i in range(self.num_labels)])
-            self.__dict__["_label_hierarchy"] = cached
+        """The [`LabelHierarchy`] of this config, built anew only when `id2label` or `hierarchy` has been replaced."""
+        names, plain = [self.id2label[i] for i in range(self.num_labels)], self.hierarchy
+        cached, source = self.__dict__.get("_label_hierarchy", (None, None))
+        if cached is None or cached.label_names != names or source is not plain:
+            if cached is None or cached.label_names != names or source != plain:
+                cached = hierarchy_from_config(plain, names)
+            self.__dict__["_label_hierarchy"] = cached, plain
         return cached
 
     def to_dict(self):
         content = super().to_dict()
         content.pop("_label_hierarchy", None)
+        if content.get("hierarchy") is None:  # always with a taxonomy: a config.json without one has lost it
+            content["hierarchy"] = {"parents": [[] for _ in range(self.num_labels)]}
         return content
 
     def __deepcopy__(self, memo):
@@ -246,10 +284,17 @@ def check_thresholds(thresholds, num_labels):
             raise HTCError(f"The threshold {value!r} is out of range; thresholds are numbers in [0, 1].")
 
 
+def plain_numbers(value):
+    """Numbers and arrays of numpy and torch as Python's own, also inside a list; everything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return [plain_numbers(entry) for entry in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def check_conformal(conformal):
     """Raises `ValueError` unless `conformal` is `None` or what a calibration gives."""
     wanted = {"back_off": "quantile", "risk": "boundary"}
-    if conformal is not None and (conformal.get("kind") not in wanted or wanted[conformal["kind"]] not in conformal):
+    if conformal is not None and (conformal.get("kind") not in list(wanted) or wanted[conformal["kind"]] not in conformal):
         raise HTCError(
             f"`conformal` is {conformal!r}; it has a `kind`, 'back_off' with a `quantile` or 'risk' with a `boundary`, as "
             "`hf-htc calibrate` writes it."

@@ -99,41 +99,52 @@ def nested_labels(logits, tree):
         chain.append(np.where(chain[-1] < 0, -1, parent[inside]))
 
 
-def back_off(logits, hierarchy, quantile):
+def back_off(logits, tree, quantile):
     """
-    One label a document, the first on the way from the best leaf to the root that is surer than `quantile`.
+    One label per document, the first on the way from the best leaf to the root that is surer than `quantile`.
 
     Args:
-        logits (`np.ndarray` of shape `(B, N)`), hierarchy ([`LabelHierarchy`]), quantile (`float`): From the calibration.
+        logits (`np.ndarray` of shape `(B, N)`), tree ([`LabelTree`]), quantile (`float`): From the calibration.
 
     Returns:
         `tuple`: `label (B,)`, -1 for the root, and how many leaves it stands for, `(B,)`.
     """
-    tree = LabelTree(hierarchy)
     chain, sureness = nested_labels(logits, tree)
     is_enough = (sureness > quantile) | (chain < 0)
     label = chain[np.arange(len(chain)), np.argmax(is_enough, axis=1)]
     return label, tree.num_leaves(label)
 
 
-def conformal_sets(logits, hierarchy, calibration):
+class ConformalSets:
     """
     Calibrated label sets of documents.
 
     Args:
-        logits (`np.ndarray` of shape `(B, N)`), hierarchy ([`LabelHierarchy`]), calibration (`dict`): From a calibration.
-
-    Returns:
-        `tuple`: which labels, `(B, N)` bool, and sizes `(B,)`: leaves below the end of the path (`"back_off"`), else labels.
+        hierarchy ([`LabelHierarchy`]).
+        calibration (`dict`): From a calibration.
     """
-    logits = np.asarray(logits, dtype=np.float64)
-    if calibration["kind"] == "risk":
-        chosen = logits > (-np.inf if calibration["boundary"] is None else calibration["boundary"])
-        return chosen, chosen.sum(1)
-    label, sizes = back_off(logits, hierarchy, calibration["quantile"])
-    chosen = np.zeros(logits.shape, dtype=bool)
-    for row, end in enumerate(label.tolist()):
-        if end >= 0:
-            above = [node for node in hierarchy.ancestors(end) if node < hierarchy.num_labels]
-            chosen[row, [*above, end]] = True
-    return chosen, sizes
+
+    def __init__(self, hierarchy, calibration):
+        self.calibration = calibration
+        self.tree = LabelTree(hierarchy) if calibration["kind"] == "back_off" else None
+
+    def __call__(self, logits):
+        """
+        Args:
+            logits (`np.ndarray` of shape `(B, N)`).
+
+        Returns:
+            `tuple`: which labels, `(B, N)` bool, and sizes `(B,)`: leaves below the end of the path (`"back_off"`), else labels.
+        """
+        logits = np.asarray(logits, dtype=np.float64)
+        if self.tree is None:
+            boundary = self.calibration["boundary"]
+            chosen = np.ones(logits.shape, dtype=bool) if boundary is None else logits > boundary
+            return chosen, chosen.sum(1)
+        label, sizes = back_off(logits, self.tree, self.calibration["quantile"])
+        chosen, rows = np.zeros(logits.shape, dtype=bool), np.arange(len(logits))
+        while (label >= 0).any():  # the label and all above it
+            rows, label = rows[label >= 0], label[label >= 0]
+            chosen[rows, label] = True
+            label = self.tree.parent[label]
+        return chosen, sizes

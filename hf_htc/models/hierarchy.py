@@ -500,11 +500,6 @@ class LabelHierarchy(NodeIdentity):
         levels = self.levels[: self.num_labels]
         return [np.flatnonzero(levels == level) for level in range(1, self.num_levels + 1)]
 
-    def parent_units(self):
-        """`list[tuple[int, np.ndarray]]`: each inner node with its children, the virtual root first as `-1`."""
-        units = [(-1, np.asarray(self.top_nodes, dtype=np.int64))]
-        return units + [(i, np.asarray(row, dtype=np.int64)) for i, row in enumerate(self.children) if row]
-
     # ------------------------------------------------------------------ label sets
 
     def close(self, label_sets):

@@ -10,7 +10,7 @@ from transformers import initialization as init
 
 from .label_sampling import LabelSampler
 from .losses import at_least_float32
-from .modules import HTCModule
+from .modules import CachingModule
 from .structure_encoders import HierarchyGCN
 
 
@@ -84,7 +84,7 @@ class LabelGCN(HierarchyGCN):
         return states + new if self.is_residual else states
 
 
-class LabelMatching(HTCModule):
+class LabelMatching(CachingModule):
     """
     Text and label semantics: `Phi_t = FFN_t(S_t)` (equation 3) and `Phi_l = FFN_l(S_l)` (4), with `S_l` the label embeddings
     after the label GCN (2), and the losses between them.
@@ -112,7 +112,6 @@ class LabelMatching(HTCModule):
         self.text_ffn = self._ffn(text_width)
         self.label_ffn = self._ffn(label_width)
         self.sampler = LabelSampler(config)
-        self._cache = None
 
     def _ffn(self, width):
         joint_dim, dropout = self.config.joint_dim, nn.Dropout(self.config.joint_dropout)
@@ -184,15 +183,10 @@ class LabelMatching(HTCModule):
         """
         `Phi_l (M, J)` of all nodes.
 
-        Without gradients and in eval mode it is computed once, until a weight is changed or moved or `train()` is called.
+        Without gradients and in eval mode it is computed once, until a weight is changed.
         """
-        # A traced graph computes it by itself; what was computed under `inference_mode` has no place among gradients.
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._label_semantics()
-        state = self._state()
-        if self._cache is None or self._cache[0] != state:
-            self._cache = state, self._label_semantics()
-        return self._cache[1]
+        parts = [tensor for part in (self.label_layers, self.label_ffn) for tensor in (*part.parameters(), *part.buffers())]
+        return self.computed_once(self._label_semantics, [self.label_embeddings, *parts])
 
     def semantics_of(self, embeddings, parents):
         """
@@ -219,24 +213,6 @@ class LabelMatching(HTCModule):
     def scaled(self, semantics):
         """Of length 1 where the config says so."""
         return nn.functional.normalize(semantics, dim=-1) if self.config.normalize_joint else semantics
-
-    def _state(self):
-        """Equal as long as the label semantics are: which weights there are, where, how often they were written to."""
-        kind = self.label_embeddings.device.type
-        autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
-        tensors = [tensor for part in (self.label_layers, self.label_ffn) for tensor in (*part.parameters(), *part.buffers())]
-        versions = [
-            (tensor.data_ptr(), None if tensor.is_inference() else tensor._version, tensor.device, tensor.dtype)
-            for tensor in (self.label_embeddings, *tensors)
-        ]
-        return autocast, tuple(versions)
-
-    def train(self, mode=True):
-        self._cache = None
-        return super().train(mode)
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_cache": None}
 
     # ------------------------------------------------------------------ losses
 

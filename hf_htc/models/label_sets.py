@@ -1,12 +1,170 @@
-"""Sparse label sets: many sets of label ids as one CSR pair, and the set operations that the hierarchy needs.
+"""Sparse label sets: many sets of label ids as one CSR pair, the reader of labels in any form, and the set operations that the
+hierarchy needs.
 
-Legend: `S` sets, `K` ids in all sets together. A CSR pair is `(indptr, indices)`: set `s` holds
+Legend: `S` sets, `K` ids in all sets together, `N` labels, `B` documents. A CSR pair is `(indptr, indices)`: set `s` holds
 `indices[indptr[s]:indptr[s + 1]]`.
 """
 
 import numpy as np
 
 from .errors import HTCError, HTCTypeError
+
+
+# Padding of rows of label ids: no label.
+IGNORED = -100
+
+
+def labels_csr(labels, hierarchy):
+    """
+    Labels of documents, in any allowed form, as one CSR pair. All labels that a user gives are read here or, where they stand in
+    an Arrow column, by `hf_htc.data.label_csr`, which shares [`csr_of_values`].
+
+    Args:
+        labels: One of
+
+            * rows of label ids, whole numbers; the padding -100 is ignored. Lists, arrays, tensors or a CSR pair of arrays;
+            * one label id per document, `(B,)`;
+            * rows of label names, or one name per document;
+            * multi-hot rows of floats or booleans, `(B, N)`; a soft target above 0.5 counts as given.
+        hierarchy ([`LabelHierarchy`]): The taxonomy.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: `indptr (B + 1,)` and `indices`, both int64; ids keep their order inside a row.
+
+    Raises:
+        `ValueError`: an id or a name that is no label, an id twice in a row (0/1 integers are label ids, never multi-hot),
+        multi-hot rows of another width or outside [0, 1]; the row is named. `TypeError`: no labels at all.
+    """
+    if is_csr_pair(labels):
+        indptr, indices, _ = as_csr(labels, hierarchy.num_labels)
+        return csr_of_values(np.diff(indptr), indices, hierarchy.num_labels)
+    lengths, values = flat_labels(labels)
+    if values.dtype.kind == "U":
+        names, first, codes = np.unique(values, return_index=True, return_inverse=True)
+        rows = np.repeat(np.arange(len(lengths)), lengths)[first]
+        values = ids_of_names(names.tolist(), rows.tolist(), hierarchy)[codes]
+    return csr_of_values(lengths, values, hierarchy.num_labels)
+
+
+def is_csr_pair(labels):
+    """Whether labels are given as a tuple `(indptr, indices)` of two arrays."""
+    return isinstance(labels, tuple) and len(labels) == 2 and all(isinstance(x, np.ndarray) and x.ndim == 1 for x in labels)
+
+
+def flat_labels(labels):
+    """
+    The values of all rows behind each other.
+
+    Args:
+        labels: As for [`labels_csr`]; no CSR pair.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: `lengths (B,)` int64, and the values, with the dtype that says which form they have.
+    """
+    labels = labels.detach().cpu().numpy() if hasattr(labels, "detach") else labels
+    if isinstance(labels, np.ndarray) and labels.dtype.kind != "O":
+        if labels.ndim == 2:
+            return np.full(len(labels), labels.shape[1], dtype=np.int64), labels.ravel()
+        if labels.ndim != 1 or labels.dtype.kind in "fb":
+            raise HTCError(f"Labels have the shape {labels.shape} ({labels.dtype}); give rows of labels, one row per document.")
+        return np.ones(len(labels), dtype=np.int64), labels
+    rows = [row.detach().cpu().numpy() if hasattr(row, "detach") else row for row in labels]
+    single = [isinstance(row, str) or not hasattr(row, "__len__") or getattr(row, "ndim", 1) == 0 for row in rows]
+    rows = [[row.item() if hasattr(row, "item") else row] if one else row for row, one in zip(rows, single)]
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    if rows and all(isinstance(row, np.ndarray) for row in rows):
+        kinds = {row.dtype.kind for row in rows if row.size}
+        values = np.concatenate([row.reshape(-1) for row in rows])
+    else:
+        flat = [value for row in rows for value in row]
+        kinds = {np.dtype(kind).kind for kind in set(map(type, flat))}
+        values = np.asarray(flat)
+    if kinds - set("iufbU"):
+        raise HTCTypeError("The labels hold values that are neither label ids, nor names, nor multi-hot floats or booleans.")
+    if any(single) and kinds & set("fb"):
+        raise HTCTypeError("The labels hold single numbers with a decimal point; one label per document is an id or a name.")
+    if len(kinds) > 1 and not (kinds <= set("iu") or kinds <= set("fb")):
+        raise HTCTypeError("The labels mix forms; they must all be label ids, all names, or all multi-hot rows of floats.")
+    return lengths, values if len(values) else values.astype(np.int64)
+
+
+def ids_of_names(names, rows, hierarchy):
+    """`(len(names),)` int64: label ids of different names; `rows` says where each stands first. Raises `ValueError` naming it."""
+    known = {name: label for label, name in enumerate(hierarchy.label_names)}
+    for name, row in sorted(zip(names, rows), key=lambda pair: pair[1]):
+        if name not in known:
+            hierarchy.encode([[]] * row + [[name]])  # says what is wrong with it
+    return np.asarray([known[name] for name in names], dtype=np.int64)
+
+
+def csr_of_values(lengths, values, num_labels=None):
+    """
+    One CSR pair of rows of label ids or multi-hot rows.
+
+    Args:
+        lengths (`np.ndarray` of shape `(B,)`), values (`np.ndarray`): The rows' lengths, and their values behind each other:
+            whole numbers are label ids, floats and booleans are multi-hot.
+        num_labels (`int`, *optional*): `N`; without it ids have no upper limit, and the first row says how wide multi-hot is.
+
+    Raises:
+        As [`labels_csr`].
+    """
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if len(values) and values.dtype.kind in "fb":
+        return _of_multi_hot(indptr, lengths, values, num_labels)
+    if len(values) and values.dtype.kind not in "iu":
+        raise HTCTypeError(f"Labels hold values such as {values[0]!r}; they are label ids, label names or multi-hot floats.")
+    values = values.astype(np.int64)
+    rows, real = row_ids(indptr), values != IGNORED
+    if not real.all():
+        rows, values = rows[real], values[real]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(lengths)))]).astype(np.int64)
+    limit = np.iinfo(np.int64).max if num_labels is None else num_labels
+    as_csr((indptr, values), limit)  # names an id out of range
+    # Ids that rise inside every row, as they mostly do, are not repeated, and need no sorting.
+    if ((rows[1:] == rows[:-1]) & (values[1:] <= values[:-1])).any():
+        order = np.lexsort((values, rows))
+        again = (rows[order][1:] == rows[order][:-1]) & (values[order][1:] == values[order][:-1])
+        if again.any():
+            place = order[1:][again][0]
+            _refuse_repeated(int(rows[place]), values[indptr[rows[place]] : indptr[rows[place] + 1]], values[place], num_labels)
+    return indptr, values
+
+
+def _refuse_repeated(row, ids, again, num_labels):
+    shown = str(ids[:12].tolist())[:-1] + (", ...]" if len(ids) > 12 else "]")
+    if set(ids.tolist()) <= {0, 1} and num_labels in (None, len(ids)):
+        raise HTCError(
+            f"Row {row} of the labels is {shown}: a multi-hot row of integers, but integers are label ids. Multi-hot rows must "
+            "be floats or booleans: cast them, e.g. `[float(x) for x in row]`."
+        )
+    raise HTCError(
+        f"Row {row} of the labels has a label id twice ({again} in {shown}). Give each id once; multi-hot rows must be floats or "
+        "booleans."
+    )
+
+
+def _of_multi_hot(indptr, lengths, values, num_labels):
+    width = int(lengths[0]) if num_labels is None else num_labels
+    check_multi_hot(lengths, values, width)
+    rows, labels = np.divmod(np.flatnonzero(values > 0.5), width)
+    return np.searchsorted(rows, np.arange(len(lengths) + 1)).astype(np.int64), labels.astype(np.int64)
+
+
+def check_multi_hot(lengths, values, width):
+    """Raises `ValueError` for multi-hot rows of another width, or with values outside [0, 1]; the row is named."""
+    wrong = np.flatnonzero(lengths != width)
+    if len(wrong):
+        raise HTCError(
+            f"Row {wrong[0]} of the multi-hot labels has {lengths[wrong[0]]} values; it needs one for each of the {width} "
+            "labels. (Numbers with a decimal point are multi-hot; label ids must be whole numbers.)"
+        )
+    if values.dtype.kind == "f":
+        outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
+        if len(outside):
+            raise HTCError(
+                f"Row {outside[0] // width} of the multi-hot labels holds {values[outside[0]].item()!r}; values lie in [0, 1]."
+            )
 
 
 def as_csr(label_sets, num_ids):

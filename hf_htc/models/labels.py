@@ -7,19 +7,23 @@ import numpy as np
 import torch
 
 from .errors import HTCError, HTCTypeError
-from .label_sets import as_csr, contains, gather_rows, row_ids, sorted_unique
+from .label_sets import contains, gather_rows, labels_csr, row_ids, sorted_unique
 
 
 def label_statistics(train_labels, hierarchy):
     """
     Counts over the training documents.
 
+    Args:
+        train_labels: Labels of every training document, in any form that [`labels_csr`] takes.
+        hierarchy ([`LabelHierarchy`]): The taxonomy.
+
     Returns:
         `dict`: `counts` int64 `(N,)`, documents of each label; `node_counts` int64 `(M,)`, documents with a label at or
         below each node; `edge_counts` int64 `(E,)`, documents that carry both ends of each edge of `hierarchy.edges` (0 where an
         end is no label); `num_documents`; `closed`, whether every document carries all ancestor labels of its labels.
     """
-    indptr, indices, _ = as_csr(train_labels, hierarchy.num_labels)
+    indptr, indices = labels_csr(train_labels, hierarchy)
     num_documents, num_labels = len(indptr) - 1, hierarchy.num_labels
     if num_documents == 0:
         raise HTCError("`train_labels` has no documents.")

@@ -12,6 +12,7 @@ from transformers.utils import logging
 from .losses import at_least_float32
 from .modules import HTCModule
 from .text_encoders import load_text_encoder
+from .whole_checkpoints import check_encoder_weights
 
 
 logger = logging.get_logger(__name__)
@@ -98,9 +99,10 @@ def load_masked_lm(name_or_path, dtype=torch.float32, attn_implementation=None, 
         hub_kwargs["attn_implementation"] = attn_implementation
     try:
         model, info = AutoModelForMaskedLM.from_pretrained(name_or_path, dtype=dtype, output_loading_info=True, **hub_kwargs)
-    except (OSError, ValueError):  # T5 and GPT-2, for example, have no such head; a wrong name gets the usual message
+    except Exception:  # T5 and GPT-2, for example, have no such head; a wrong name or damaged files get the usual message
         return load_text_encoder(name_or_path, dtype, **hub_kwargs), None
     encoder = model.base_model
+    check_encoder_weights(model, encoder, info, str(name_or_path))
     inside = {id(module) for module in encoder.modules()}
     outside = {name: module for name, module in model.named_modules() if id(module) not in inside and module is not model}
     decoder = model.get_output_embeddings()

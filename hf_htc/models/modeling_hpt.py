@@ -17,13 +17,13 @@ from .labels import label_log_odds
 from .losses import at_least_float32
 from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
-from .modules import HTCModule
+from .modules import CachingModule
 from .prompts import mean_word_vectors
 from .unit_losses import decision_logits, prior_scores, unit_loss
 from .units import Units
 
 
-class HPTClassifier(HTCModule):
+class HPTClassifier(CachingModule):
     """
     The prompts, the label embeddings and what compares them with the slots.
 
@@ -48,7 +48,6 @@ class HPTClassifier(HTCModule):
         if uses_mlm:  # [MASK], and the biases of the labels, levels and the slot as classes of a masked word
             self.mask_embedding = nn.Parameter(torch.empty(size))
             self.class_bias = nn.Parameter(torch.empty(num_nodes + num_levels + 1))
-        self._prompts = None
 
     def init_weights(self, config):
         for parameter in (self.label_embeddings, self.level_embeddings, self.slot_embedding):
@@ -73,18 +72,12 @@ class HPTClassifier(HTCModule):
                 self.mask_embedding.copy_(vector)
 
     def prompts(self):
-        """What stands behind every text, `(2 L, E)`: each level's prompt and its slot. At inference it is computed once."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            self._prompts = None
-            return self._make_prompts()
-        parameters = [self.label_embeddings, self.level_embeddings, self.slot_embedding, *self.graph.parameters()]
-        if any(parameter.is_inference() for parameter in parameters):  # their changes are not counted
-            return self._make_prompts()
-        state = [(p.data_ptr(), p._version, p.dtype) for p in parameters]
-        state.append(torch.is_autocast_enabled(parameters[0].device.type))
-        if self._prompts is None or self._prompts[0] != state:
-            self._prompts = (state, self._make_prompts())
-        return self._prompts[1]
+        """What stands behind every text, `(2 L, E)`: each level's prompt and its slot. At inference computed once."""
+        return self.computed_once(self._make_prompts, self._prompt_sources())
+
+    def _prompt_sources(self):
+        graph = (*self.graph.parameters(), *self.graph.buffers())
+        return self.label_embeddings, self.level_embeddings, self.slot_embedding, *graph
 
     def _make_prompts(self):
         levels = self.graph(self.label_embeddings, self.level_embeddings)

@@ -7,19 +7,20 @@ Legend: `B` documents, `T` tokens, `D` hidden size, `N` labels, `K` label ids in
 """
 
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput, logging
+from transformers.utils.hub import create_and_tag_model_card
 
+from .calibration import read_calibration, set_calibration
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
-from .errors import HTCError, HTCOSError
+from .errors import HTCError, HTCOSError, reason_of
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
 from .modules import HTCModule
@@ -27,17 +28,32 @@ from .prediction import PredictionMixin
 from .prompts import append_prompts
 from .text_encoders import (
     build_text_encoder,
+    check_widths,
     default_pooling,
-    encoder_takes,
     left_align,
     load_text_encoder,
     max_positions,
     pool,
     strip_text_encoder,
+    takes_token_types,
 )
+from .whole_checkpoints import (
+    check_model_type,
+    check_weights,
+    config_errors,
+    find_config,
+    loading_errors,
+    option_errors,
+    read_config,
+)
+from .whole_files import stale_weights, whole_folder_update
 
 
 logger = logging.get_logger(__name__)
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+# Options of `save_pretrained` that are about the push alone.
+_HUB_KEYWORDS = ("repo_id", "private", "token", "revision", "create_pr", "commit_message", "commit_description", "tags")
 
 
 @dataclass
@@ -85,7 +101,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
-        config.validate()  # `from_pretrained(..., option=value)` sets options on a config that is already made
+        with option_errors():
+            config.validate()  # `from_pretrained(..., option=value)` sets options on a config that is already made
         if config.pooling == "auto":
             config.pooling = default_pooling(config.text_config)
         self.model = build_text_encoder(config.text_config, keep_pooler=config.pooling == "pooler")
@@ -94,6 +111,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
                 f"`pooling='pooler'`, but a {config.text_config.model_type} encoder has no pooler; use 'cls' or 'mean'."
             )
         self._note_max_text_length()
+        # Asked once, of the encoder as it is built: what is put around it later (`torch.compile`, PEFT) hides its arguments.
+        # A decoder such as GPT-2 would add token types as words.
+        self._uses_token_types = config.pooling != "last" and takes_token_types(self.model)
         self.text_dropout = nn.Dropout(config.text_dropout)
         self.coherence = None if config.coherence == "none" else CoherentMax(config)
 
@@ -119,15 +139,15 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             hierarchy ([`LabelHierarchy`]): The taxonomy.
             tokenizer (`PreTrainedTokenizer`, *optional*): Its length limit, padding token and vocabulary are reconciled with
                 the encoder's.
-            train_labels (`list[list[int]]`, *optional*): Label ids of every training document; starts the classifier at the
-                label frequencies, see [`~HTCPreTrainedModel.set_label_statistics`].
+            train_labels (*optional*): Labels of every training document, in any form; starts the classifier at the label
+                frequencies, see [`~HTCPreTrainedModel.set_label_statistics`].
             dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): One type for encoder and classifier.
             attn_implementation (`str`, *optional*): As in `from_pretrained`.
             hub_kwargs (`dict`, *optional*): `revision`, `token`, `cache_dir`, ... for the encoder.
             config: Options of the method's config class.
 
         Raises:
-            `ValueError`: an unknown option (close names are given). `OSError`: the encoder does not exist.
+            `ValueError`: an unknown option (close names are given), a value out of range. `OSError`: the encoder does not exist.
 
         Example:
 
@@ -143,7 +163,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         if config.get("pooling", "auto") == "auto":
             config["pooling"] = default_pooling(text_config, name_or_path, **hub_kwargs)
             logger.info(f"Pooling: {config['pooling']!r}, the encoder's own.")
-        model = cls._from_config(cls.config_class(text_config=text_config, hierarchy=hierarchy, **config), dtype=dtype)
+        with option_errors():
+            made = cls.config_class(text_config=text_config, hierarchy=hierarchy, **config)
+        model = cls._from_config(made, dtype=dtype)
         # The encoder's config object is `config.text_config` itself, so that resizing the embeddings changes both.
         model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
         if tokenizer is not None:
@@ -163,16 +185,63 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers' own; a damaged weights file is an `OSError` that names the checkpoint."""
-        try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except Exception as error:
-            if type(error).__name__ != "SafetensorError":
-                raise
-            raise HTCOSError(
-                f"The weights of {str(pretrained_model_name_or_path)!r} are incomplete or damaged ({error}). Save or download "
-                "the checkpoint again."
-            ) from error
+        """
+        As transformers' own, but what is loaded is whole: no weight is missing, of another shape or not finite.
+
+        Args:
+            pretrained_model_name_or_path (`str`), args, kwargs: As in transformers.
+            ignore_mismatched_sizes (`bool`, *optional*, defaults to `False`): To start a training from a checkpoint that does
+                not fit, e.g. with `config=` of another taxonomy: parts of the classifier that are missing, and weights of another
+                shape, are newly initialised, with a warning that names them; weights without a place are left out. To start
+                from a text encoder alone take [`~HTCPreTrainedModel.from_text_encoder`].
+
+        Raises:
+            `HTCOSError`: no such checkpoint; its config or its weights are damaged, of another method, or do not fit each other;
+            weights are missing, NaN or infinite. `HTCError`: an option out of range.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        may_be_partial = kwargs.pop("ignore_mismatched_sizes", False)
+        has_place = pretrained_model_name_or_path is not None
+        place = str(pretrained_model_name_or_path) if has_place else "state_dict"
+        where = {key: kwargs[key] for key in ("subfolder", "revision", "cache_dir") if kwargs.get(key) is not None}
+        is_folder = has_place and os.path.isdir(place)
+        if is_folder:
+            cls._check_config_file(place, where, may_be_partial)
+        # Mismatches are judged below: transformers' own message does not name them.
+        options = {**kwargs, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        with loading_errors(place):
+            model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
+        if has_place and not is_folder:  # it is in the cache now
+            cls._check_config_file(place, where, may_be_partial)
+        if getattr(model, "_hf_peft_config_loaded", False):  # `info` is the adapter's
+            with loading_errors(place):
+                base = model.config.name_or_path
+                options = {"device_map": "meta", **{key: kwargs[key] for key in ("cache_dir", "token") if key in kwargs}}
+                cls.from_pretrained(base, config=model.config, ignore_mismatched_sizes=may_be_partial, **options)
+        check_weights(model, info, place, may_be_partial)
+        return (model, info) if wants_info else model
+
+    @classmethod
+    def _check_config_file(cls, place, where, may_be_partial):
+        """transformers reads the config too, but takes damaged ones, and any method's where it is given a config."""
+        file = find_config(place, **where)
+        if file is not None:
+            content = read_config(file)
+            if not may_be_partial:
+                with config_errors(place):
+                    check_model_type(content, cls.config_class.model_type)
+
+    def load_adapter(self, peft_model_id=None, *args, **kwargs):
+        """As transformers' own, which `from_pretrained` of an adapter calls; thresholds and conformal sets that lie beside the
+        adapter become those of the config."""
+        info = super().load_adapter(peft_model_id, *args, **kwargs)
+        if peft_model_id is not None:
+            of_hub = kwargs.get("adapter_kwargs") or {}
+            names = ("revision", "token", "cache_dir", "local_files_only", "subfolder")
+            calibration = read_calibration(peft_model_id, **{name: of_hub[name] for name in names if name in of_hub})
+            if calibration is not None:
+                set_calibration(self.config, calibration)
+        return info
 
     def fit_tokenizer(self, tokenizer):
         """Reconciles the model with a tokenizer: text length, padding token, size of the embedding table."""
@@ -236,18 +305,32 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         `label_closure` in the config.
 
         Args:
-            train_labels (`list[list[int]]` or CSR pair `(indptr, indices)`): Label ids of every training document.
+            train_labels: Labels of every training document in any allowed form, see [`labels_csr`]: rows of ids or names, one
+                id or name per document, multi-hot rows of floats or booleans, a CSR pair `(indptr, indices)`.
 
         Raises:
-            `ValueError`: no documents, an id that is no label, or labels without their ancestors for a model with `coherence`.
+            `ValueError`: no documents, an id or name that is no label, integer multi-hot rows, or labels without their ancestors
+            for a model with `coherence`.
         """
-        hierarchy = self.config.get_hierarchy()
-        statistics = label_statistics(train_labels, hierarchy)
+        self.classifier.set_label_statistics(self.record_label_statistics(train_labels))
+
+    def record_label_statistics(self, train_labels):
+        """
+        Records `label_counts`, `num_train_documents` and `label_closure` in the config and leaves the weights alone: what a model
+        that has been trained before needs to know of its new training data.
+
+        Args:
+            train_labels: As for [`~HTCPreTrainedModel.set_label_statistics`].
+
+        Returns:
+            `dict`: the [`label_statistics`].
+        """
+        statistics = label_statistics(train_labels, self.config.get_hierarchy())
         check_coherence(self.config.coherence, statistics["closed"])
         self.config.label_counts = statistics["counts"].tolist()
         self.config.num_train_documents = statistics["num_documents"]
         self.config.label_closure = "closed" if statistics["closed"] else "as_given"
-        self.classifier.set_label_statistics(statistics)
+        return statistics
 
     # ------------------------------------------------------------------ forward pieces
 
@@ -279,11 +362,13 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             is where they stand, `(B, P)`.
 
         Raises:
-            `ValueError`: no input, or more tokens than the encoder has positions for.
+            `ValueError`: no input, a mask or token types of another shape than the tokens, or more tokens than the encoder has
+            positions for.
         """
         source = input_ids if input_ids is not None else inputs_embeds
         if source is None or (input_ids is not None and inputs_embeds is not None):
             raise HTCError("Give either `input_ids` or `inputs_embeds`.")
+        check_widths(source, attention_mask=attention_mask, token_type_ids=token_type_ids)
         # A traced length is symbolic; the check is for calls with real tensors.
         if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
             raise HTCError(
@@ -296,8 +381,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             attention_mask, input_ids, inputs_embeds, token_type_ids
         )
         extra = {}
-        # A decoder such as GPT-2 would add token types as words.
-        if token_type_ids is not None and encoder_takes(self.model, "token_type_ids") and self.config.pooling != "last":
+        if token_type_ids is not None and self._uses_token_types:
             extra["token_type_ids"] = token_type_ids
         places = ()
         if prompts is not None:
@@ -356,14 +440,23 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
     def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **kwargs):
         """
-        Writes config, weights and code as transformers does, but into a folder beside the target first and then moved, the
-        weights before the config: an interruption leaves an older checkpoint at `save_directory` loadable.
+        Writes config, weights and code as transformers does, but all of them or nothing (see [`whole_folder_update`]): an
+        interruption leaves an older checkpoint at `save_directory` as it was. Weights of another `variant` stay.
 
         Of weights spread by FSDP2, `state_dict` must be the whole, as `trainer.save_model` and `accelerator.get_state_dict` make
         it.
 
+        Args:
+            save_directory (`str`): A folder, made if missing.
+            is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes.
+            state_dict (`dict`, *optional*): The weights, where they are not the model's own.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to push the written files, too; with `repo_id`,
+                `private`, `token`, `revision`, `create_pr`, `commit_message`, `commit_description`.
+            kwargs: `max_shard_size`, `variant` and the other options of transformers.
+
         Raises:
-            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`.
+            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`. `OSError`: one cannot write
+            there; the disk is full.
         """
         own_class = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] != "torch")
         if own_class is not type(self):
@@ -375,30 +468,58 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         target = Path(save_directory)
         if target.is_file():
             raise HTCError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
-        if not is_main_process:  # writes nothing, but takes part in gathering sharded weights
-            return super().save_pretrained(target, is_main_process=False, state_dict=state_dict, **kwargs)
+        hub = {key: kwargs.pop(key) for key in _HUB_KEYWORDS if key in kwargs}
+        # A process that does not write takes part in gathering the weights; of a distributed checkpoint all processes write.
+        if not is_main_process or kwargs.get("distributed_checkpoint"):
+            return super().save_pretrained(target, is_main_process, state_dict, push_to_hub, **hub, **kwargs)
         self._clean_names()
         if self._auto_class is not None:  # transformers itself records one Auto class only
             self.config.auto_map = {"AutoModel": f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            super().save_pretrained(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
-            files = sorted(Path(folder).iterdir(), key=lambda f: (f.name == "config.json", not _is_weights(f.name), f.name))
-            new_weights = {f.name for f in files if _is_weights(f.name)}
-            for file in files:
-                os.replace(file, target / file.name) if file.is_file() else shutil.copytree(
-                    file, target / file.name, dirs_exist_ok=True
-                )
-        if new_weights:
-            for stale in target.iterdir():  # e.g. shards of an earlier, larger checkpoint, which would be loaded first
-                if stale.name.startswith("model") and _is_weights(stale.name) and stale.name not in new_weights:
-                    stale.unlink()
+        is_adapter = getattr(self, "_hf_peft_config_loaded", False)  # one that transformers has attached
+        # An adapter's config would be read before the checkpoint's.
+        with whole_folder_update(target, removes=() if is_adapter else ADAPTER_FILES) as folder:
+            try:
+                # transformers takes the weights out of the dict while it writes them.
+                super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **kwargs)
+            except Exception as error:
+                if type(error).__name__ != "SafetensorError":
+                    raise
+                raise HTCOSError(f"The weights cannot be written to {str(target)!r}: {reason_of(error)}.") from error
+            written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         if push_to_hub:
-            repo_id = kwargs.pop("repo_id", target.name)
-            self.push_to_hub(
-                repo_id,
-                **{k: v for k, v in kwargs.items() if k in ("commit_message", "private", "token", "revision", "create_pr")},
-            )
+            self._push_files(target, written, **{"repo_id": target.resolve().name, **hub})
+
+    def _push_files(
+        self,
+        folder,
+        names,
+        repo_id,
+        private=None,
+        token=None,
+        revision=None,
+        create_pr=False,
+        commit_message=None,
+        commit_description=None,
+        tags=None,
+    ):
+        """Pushes files of a folder, in one commit; with a card where the repository has none."""
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        card = create_and_tag_model_card(repo_id, [*(self.model_tags or []), *(tags or [])], token=token)
+        there = api.list_repo_files(repo_id, revision=revision)
+        contents = {name: str(folder / name) for name in names} | {"README.md": str(card).encode()}
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()]
+        operations += [CommitOperationDelete(path_in_repo=name) for name in stale_weights(there, names)]
+        api.create_commit(
+            repo_id,
+            operations,
+            commit_message=commit_message or "Upload model",
+            commit_description=commit_description,
+            revision=revision,
+            create_pr=create_pr,
+        )
 
     def _check_whole_weights(self, state_dict):
         # Weights that transformers itself has spread while loading (`distributed_config`), it also brings together.
@@ -414,10 +535,6 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """Blanks local paths in the config: a published file must not tell where it was made."""
         for config in (self.config, self.config.text_config):
             config._name_or_path = public_name(getattr(config, "_name_or_path", "") or "")
-
-
-def _is_weights(name):
-    return name.endswith((".safetensors", ".safetensors.index.json"))
 
 
 def public_name(name_or_path):

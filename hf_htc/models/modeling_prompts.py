@@ -7,7 +7,7 @@ from .configuration_prompts import PromptConfig
 from .errors import HTCError
 from .masked_lm import corrupt, draw_masked, load_masked_lm
 from .modeling_htc import HTCPreTrainedModel
-from .text_encoders import left_align
+from .text_encoders import check_widths, left_align
 
 
 logger = logging.get_logger(__name__)
@@ -84,6 +84,7 @@ class PromptPreTrainedModel(HTCPreTrainedModel):
             `tuple`: mask, ids and token types, now left-aligned, the embeddings `(B, T, E)`, and which words are to be guessed,
             `(B, T)`.
         """
+        check_widths(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         attention_mask, input_ids, token_type_ids = left_align(attention_mask, input_ids, token_type_ids)

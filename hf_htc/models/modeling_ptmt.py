@@ -194,6 +194,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        del self.text_dropout  # the classifier has its own, behind the transformation
         self.classifier = PTMTClassifier(config)
         self.post_init()
 

@@ -3,18 +3,22 @@
 Legend: `B` documents, `N` labels.
 """
 
+import contextlib
 import math
 import sys
+import threading
+import weakref
 
 import numpy as np
 import torch
 from transformers.utils import logging
 
-from .configuration_htc import check_thresholds
-from .conformal import conformal_sets
+from .configuration_htc import check_thresholds, plain_numbers
+from .conformal import ConformalSets
 from .decoding import Decoder
 from .errors import HTCError, HTCFloatingPointError, HTCTypeError
 from .label_sets import row_ids
+from .modules import CachingModule
 
 
 logger = logging.get_logger(__name__)
@@ -45,9 +49,13 @@ class PredictionMixin:
             texts (`str` or `list[str]`): One or many texts; longer ones are cut at `config.max_text_length` tokens, with one
                 warning.
             tokenizer (`PreTrainedTokenizer`): The checkpoint's tokenizer.
-            threshold (`float` or `list[float]`, *optional*): Score above which a label is predicted, in [0, 1]. Defaults to
-                `config.thresholds`, else 0.5.
-            top_k (`int`, *optional*): At most this many labels, the best ones. Without `threshold` exactly the best `top_k`.
+            threshold (`float` or `list[float]`, *optional*): Score above which a label is predicted, in [0, 1], one for all or
+                one per label, also as an array. 0 is below every score, 1 above. Defaults to `config.thresholds`, else 0.5.
+            top_k (`int`, *optional*): At most this many of the labels that the decoder gives, those with the best scores. Without
+                `threshold` no label is below its threshold, `config.thresholds` included: the decoders `"threshold"`,
+                `"top_down"` and `"coherent"` then give exactly the best `top_k` labels, `"single_path"` the best of a path down
+                to a leaf, `"one_per_level"` the best of one label per level. `"expected_f"` takes no threshold, with `top_k` or
+                without.
             closure (`str`, *optional*): `"up"` adds the ancestors of predicted labels, `"prune"` drops labels without their
                 ancestors, `"none"` leaves them. Defaults to `"up"` for a model trained on closed labels, else `"none"`; to
                 `"none"` with `top_k`.
@@ -55,6 +63,8 @@ class PredictionMixin:
             show_progress_bar (`bool`, *optional*): Defaults to a bar for long work in a terminal.
             decoder (`str`, *optional*, defaults to `"threshold"`): How scores become labels, before the closure: one of
                 `"threshold"`, `"top_down"`, `"coherent"`, `"single_path"`, `"one_per_level"`, `"expected_f"`; see [`Decoder`].
+
+        Several threads may predict with one model and one tokenizer at a time, also while the model is in training mode.
 
         Returns:
             `list[dict]`, or one `dict` for a single `str`: `labels` (names, best first), `scores` (their sigmoid scores in
@@ -107,9 +117,9 @@ class PredictionMixin:
         single = isinstance(texts, str)
         texts = [texts] if single else list(texts)
         check_texts(texts)
-        sets = [None] * len(texts)
+        sets, sets_of = [None] * len(texts), ConformalSets(hierarchy, conformal)
         for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
-            chosen, sizes = conformal_sets(logits.cpu().numpy(), hierarchy, conformal)
+            chosen, sizes = sets_of(logits.cpu().numpy())
             scores = torch.sigmoid(logits).cpu().numpy()
             for place, row in enumerate(rows):
                 labels = np.flatnonzero(chosen[place])
@@ -128,9 +138,8 @@ class PredictionMixin:
         starts = range(0, len(order), batch_size)
         if show_progress_bar is None:
             show_progress_bar = len(starts) > 10 and sys.stderr.isatty()
-        was_training, num_cut = self.training, 0
-        self.eval()
-        try:
+        num_cut = 0
+        with self.predicting():
             for start in logging.tqdm(starts, desc="Predicting", unit="batch", disable=not show_progress_bar):
                 rows = order[start : start + batch_size]
                 batch, cut = encode_texts(tokenizer, [texts[i] for i in rows], self.config.max_text_length)
@@ -141,22 +150,56 @@ class PredictionMixin:
                         "The model gave NaN or infinite logits; its weights are broken or overflow in half precision."
                     )
                 yield rows, logits
-        finally:
-            self.train(was_training)
         if num_cut:
             logger.warning(
                 f"{num_cut} of {len(texts)} texts are longer than {self.config.max_text_length} tokens and were cut there."
             )
 
+    @contextlib.contextmanager
+    def predicting(self):
+        """
+        The model in eval mode, its weights held to be constant, for any number of threads: the first one that comes switches
+        the mode, the last one that goes gives every module back the mode it had.
+        """
+        shared = _shared_by_threads(self)
+        with shared.lock:
+            if not shared.num_predicting:
+                shared.modes = [(module, module.training) for module in self.modules()]
+                if any(is_training for _, is_training in shared.modes):
+                    self.eval()
+                _hold(self, object())
+            shared.num_predicting += 1
+        try:
+            yield
+        finally:
+            with shared.lock:
+                shared.num_predicting -= 1
+                if not shared.num_predicting:
+                    _hold(self, None)
+                    if any(is_training for _, is_training in shared.modes):
+                        self.train(shared.modes[0][1])
+                    for module, is_training in shared.modes:
+                        module.training = is_training
+                    shared.modes = []
+
     def decision_boundary(self, threshold=None):
-        """The logit from which a label is predicted, a `float` or a tensor of shape `(N,)`: the log-odds of `threshold`, of
-        `config.thresholds` when it is `None`, 0 when that is too. Raises `ValueError` outside [0, 1]."""
-        threshold = self.config.thresholds if threshold is None else threshold
+        """
+        The logit above which a label is predicted: the log-odds of `threshold`, of `config.thresholds` when it is `None`, 0 when
+        that is too.
+
+        Returns:
+            `float`, or `torch.Tensor` of shape `(N,)` for one threshold per label. Of a threshold of 0 or 1 it is infinite: to be
+            compared with, never to be calculated with.
+
+        Raises:
+            `ValueError`: a threshold outside [0, 1], or not one per label.
+        """
+        threshold = plain_numbers(self.config.thresholds if threshold is None else threshold)
         if threshold is None:
             return 0.0
         check_thresholds(threshold, self.config.num_labels)
-        if isinstance(threshold, (list, tuple)):
-            return torch.logit(torch.tensor(threshold, dtype=torch.float64)).to(self.device, torch.float32)
+        if isinstance(threshold, list):
+            return torch.logit(torch.tensor(threshold, dtype=torch.float64)).float().to(self.device)
         return math.inf if threshold == 1 else -math.inf if threshold == 0 else math.log(threshold / (1 - threshold))
 
     def default_closure(self, closure=None):
@@ -168,17 +211,27 @@ class PredictionMixin:
         return closure
 
     def label_decoder(self, kind="threshold"):
-        """The [`Decoder`] of this name, made once. Raises `ValueError` for an unknown one."""
-        made = self.__dict__.setdefault("_decoders", {})
-        if kind not in made:
-            made[kind] = Decoder(kind, self.config)
-        return made[kind]
+        """The [`Decoder`] of this name, made once per hierarchy. Raises `ValueError` for an unknown one."""
+        shared, hierarchy = _shared_by_threads(self), self.config.get_hierarchy()
+        with shared.lock:
+            made = shared.decoders.get(kind)
+            if made is None or made.hierarchy is not hierarchy:
+                made = shared.decoders[kind] = Decoder(kind, self.config)
+        return made
 
     def _decode(self, logits, boundary, top_k, closure, hierarchy, decode):
+        return self._predictions_of(logits, self._chosen(logits, boundary, top_k, decode), closure, hierarchy)
+
+    def _chosen(self, logits, boundary, top_k, decode):
+        """Which labels are predicted before any closure, `(B, N)` bool; see [`~PredictionMixin.predict`]."""
         chosen = decode(logits, boundary)
         if top_k is not None and top_k < logits.shape[1]:
-            best = torch.zeros_like(chosen).scatter_(1, logits.topk(top_k, dim=1).indices, True)
-            chosen &= best
+            ranked = logits.masked_fill(~chosen, torch.finfo(logits.dtype).min)
+            chosen = chosen & torch.zeros_like(chosen).scatter(1, ranked.topk(top_k, dim=1).indices, True)
+        return chosen
+
+    def _predictions_of(self, logits, chosen, closure, hierarchy):
+        """Yields the `dict` of every document; see [`~PredictionMixin.predict`]."""
         rows, labels = (x.cpu().numpy() for x in chosen.nonzero(as_tuple=True))
         indptr = np.searchsorted(rows, np.arange(len(logits) + 1)).astype(np.int64)
         if closure != "none":
@@ -190,6 +243,28 @@ class PredictionMixin:
         for start, end in zip(indptr, indptr[1:]):
             best_first = start + np.argsort(-scores[start:end], kind="stable")
             yield prediction_of(labels[best_first].tolist(), scores[best_first].tolist(), hierarchy)
+
+
+class _SharedByThreads:
+    """What threads that use one object share, beside the object: it is copied, pickled and compared without."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.num_predicting, self.modes, self.decoders = 0, [], {}
+
+
+_SHARED, _SHARED_LOCK = weakref.WeakKeyDictionary(), threading.Lock()
+
+
+def _shared_by_threads(owner):
+    with _SHARED_LOCK:
+        return _SHARED.setdefault(owner, _SharedByThreads())
+
+
+def _hold(model, holder):
+    for module in model.modules():
+        if isinstance(module, CachingModule):
+            module.hold(holder)
 
 
 def prediction_of(labels, scores, hierarchy):
@@ -206,7 +281,9 @@ def prediction_of(labels, scores, hierarchy):
 
 def encode_texts(tokenizer, texts, max_length):
     """A padded batch (`BatchEncoding` of tensors) of texts cut at `max_length` tokens, and how many were cut."""
-    batch = tokenizer(texts, truncation=max_length is not None, max_length=max_length, padding=True, return_tensors="pt")
+    options = {"truncation": max_length is not None, "max_length": max_length, "padding": True, "return_tensors": "pt"}
+    with _shared_by_threads(tokenizer).lock:  # a fast tokenizer keeps truncation and padding as a state of its own
+        batch = tokenizer(texts, **options)
     if max_length is None:
         return batch, 0
     if batch.encodings is not None:

@@ -4,7 +4,6 @@ Legend: `B` documents, `T` tokens, `D` hidden size.
 """
 
 import inspect
-import json
 
 import torch
 from torch import nn
@@ -12,7 +11,8 @@ from transformers import AutoModel
 from transformers.utils import cached_file, logging
 
 from .configuration_textrcnn import is_text_rcnn
-from .errors import HTCOSError
+from .errors import HTCError, HTCOSError, reason_of
+from .whole_checkpoints import check_encoder_weights, read_config
 
 
 logger = logging.get_logger(__name__)
@@ -49,17 +49,22 @@ def load_text_encoder(name_or_path, dtype=torch.float32, attn_implementation=Non
     A pretrained text encoder as `AutoModel` loads it.
 
     Raises:
-        `OSError`: there is no such encoder; the name is in the message.
+        `OSError`: there is no such encoder, its files are damaged, or weights are missing or not finite; the name is in the
+        message.
     """
     if attn_implementation is not None:
         hub_kwargs["attn_implementation"] = attn_implementation
     try:
-        return AutoModel.from_pretrained(name_or_path, dtype=dtype, **hub_kwargs)
-    except (OSError, ValueError) as error:
+        model, info = AutoModel.from_pretrained(name_or_path, dtype=dtype, output_loading_info=True, **hub_kwargs)
+    except ImportError:  # a package that it needs, which the message names
+        raise
+    except Exception as error:  # of transformers or safetensors: there is no end to how a file can be damaged
         raise HTCOSError(
             f"There is no text encoder {str(name_or_path)!r} that AutoModel can load. Give a folder with config.json and "
-            f"weights, or a model id of the Hub. The reason: {error}"
+            f"weights, or a model id of the Hub. The reason: {reason_of(error)}."
         ) from error
+    check_encoder_weights(model, strip_text_encoder(model, keep_pooler=True), info, str(name_or_path))
+    return model
 
 
 def strip_text_encoder(encoder, keep_pooler=False):
@@ -85,8 +90,7 @@ def default_pooling(text_config, name_or_path=None, **hub_kwargs):
         optional = {f"_raise_exceptions_for_{key}": value for key, value in optional.items()}
         file = cached_file(name_or_path, "1_Pooling/config.json", **optional, **hub_kwargs)
         if file is not None:
-            with open(file, encoding="utf-8") as stream:
-                said = json.load(stream)
+            said = read_config(file)
             modes = {
                 "pooling_mode_mean_tokens": "mean",
                 "pooling_mode_cls_token": "cls",
@@ -181,6 +185,25 @@ def pool(outputs, attention_mask, pooling):
     return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
 
 
-def encoder_takes(encoder, argument):
-    """Whether the encoder's forward has this argument (DistilBERT and T5, for example, take no `token_type_ids`)."""
-    return argument in inspect.signature(encoder.forward).parameters
+def takes_token_types(encoder):
+    """Whether the encoder's forward has the argument `token_type_ids` (that of DistilBERT and T5, for example, has not)."""
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+
+def check_widths(tokens, **others):
+    """
+    Raises [`HTCError`] unless what is said of tokens is said of each.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(B, T)` or `(B, T, E)`): Ids or embeddings.
+        others (`torch.Tensor` or `None`): By name; of shape `(B, T)`.
+    """
+    if torch.compiler.is_compiling():  # traced shapes are symbolic
+        return
+    for name, tensor in others.items():
+        if tensor is not None and tensor.shape != tokens.shape[:2]:
+            raise HTCError(
+                f"`{name}` has the shape {tuple(tensor.shape)}, but there are tokens of the shape {tuple(tokens.shape[:2])}, "
+                "documents by length. Give what the tokenizer gave together.",
+                field=name,
+            )

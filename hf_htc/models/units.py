@@ -34,12 +34,6 @@ class Units:
         unit = (documents.unsqueeze(1) * num_groups + group).flatten()
         return cls(unit, documents.repeat_interleave(num_groups), num_documents)
 
-    @classmethod
-    def of_sizes(cls, sizes, document, num_documents):
-        """Units that stand one behind the other; `sizes (U,)` says how many entries each has."""
-        unit = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-        return cls(unit, document, num_documents)
-
     def __len__(self):
         return len(self.document)
 

@@ -1,14 +1,15 @@
-"""Training: on a plain `transformers.Trainer`, or in a loop on bare `accelerate`."""
+"""Training: with [`HTCTrainer`], a thin `transformers.Trainer`, or in a loop on bare `accelerate`."""
 
 from .accelerate_loop import LoopResult, train_with_accelerate
 from .arguments import HTCTrainingArguments
 from .callbacks import EitherMetricEarlyStopping, InterruptCallback, PriorCallback
 from .launch import check_launch
-from .trainer import build_trainer
+from .trainer import HTCTrainer, build_trainer
 
 
 __all__ = [
     "EitherMetricEarlyStopping",
+    "HTCTrainer",
     "HTCTrainingArguments",
     "InterruptCallback",
     "LoopResult",

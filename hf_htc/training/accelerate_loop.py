@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, get_scheduler, set_seed
@@ -20,22 +21,23 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import enable_full_determinism, seed_worker, speed_metrics
 from transformers.utils import logging
 
-from hf_htc.data import HTCDataCollator
-from hf_htc.models.errors import HTCError, HTCFloatingPointError
-from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback
+from hf_htc.data import HTCDataCollator, check_is_split
+from hf_htc.models.errors import HTCError, HTCTypeError
+from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback, any_process
+from hf_htc.training.documents import as_dataset
 from hf_htc.training.launch import check_launch
 from hf_htc.training.loop_checkpoints import (
-    EpochStart,
     checkpoint_to_resume,
     delete_old_checkpoints,
     delete_partial_checkpoints,
-    keep_weights_to_ourselves,
     load_checkpoint_state,
-    load_weights,
+    load_model_weights,
+    nan_error,
     save_checkpoint,
 )
 from hf_htc.training.loop_settings import check_settings, is_sharded, make_accelerator
 from hf_htc.training.preparation import base_model, optimizer_factory, prepare_training
+from hf_htc.training.random_states import EpochStart
 
 
 logger = logging.get_logger(__name__)
@@ -51,9 +53,10 @@ class LoopResult:
             with the last. Of sharded weights, on the main process, a whole copy.
         state (`TrainerState`): As the Trainer's: `log_history` (loss, grad_norm, learning_rate, eval_*, epoch, step),
             `global_step`, `best_metric`, `best_model_checkpoint`, ...
-        interrupted (`bool`): Whether Ctrl-C ended the run; a checkpoint to resume from has been written.
+        interrupted (`bool`): Whether Ctrl-C or SIGTERM ended the run; a checkpoint to resume from has been written.
         is_main_process (`bool`): Whether this process is the one to write results.
         num_processes (`int`): Processes that trained together.
+        signal (`int`, *optional*): Which signal this process got.
     """
 
     model: torch.nn.Module
@@ -61,6 +64,7 @@ class LoopResult:
     interrupted: bool
     is_main_process: bool
     num_processes: int
+    signal: int | None = None
 
 
 def train_with_accelerate(
@@ -85,11 +89,12 @@ def train_with_accelerate(
     Args:
         model ([`HTCPreTrainedModel`] or a PEFT model around one): Trained in place.
         args ([`HTCTrainingArguments`]): The settings of [`build_trainer`]; fields that the loop does not support are refused.
-            Learning rates left at `None` become the method's recommendation.
-        train_dataset, eval_dataset (`datasets.Dataset`): Columns `text` and `labels` (ids), or tokenised ones.
+            Copied. Learning rates left at `None` become the method's recommendation.
+        train_dataset, eval_dataset (`datasets.Dataset` or `list[dict]`): With `text` (or tokenised) and `labels`: ids, names, or
+            multi-hot rows of floats or booleans.
         tokenizer (`PreTrainedTokenizer`): Tokenises texts and pads batches.
         closure (`str`, *optional*): Closure of the metrics; defaults to what fits the training labels.
-        max_length (`int`, *optional*): Tokens a text is cut at; defaults to `model.config.max_text_length`.
+        max_length (`int`, *optional*): Tokens a text is cut at; lowers `model.config.max_text_length`, its default.
         early_stopping (`int` or [`EitherMetricEarlyStopping`], *optional*): Stop when no watched score has improved in that many
             evaluations.
         data_collator (`Callable`, *optional*): Defaults to [`HTCDataCollator`].
@@ -101,8 +106,8 @@ def train_with_accelerate(
 
     Raises:
         `ValueError`: an unsupported setting, no tokenizer, data without labels, a launch that gives one process where several
-        were asked for. `TypeError`: a `DatasetDict`, or other arguments. `FileNotFoundError`: nothing to resume from.
-        `FloatingPointError`: a loss that is NaN or infinite; the last checkpoint stays.
+        were asked for. `TypeError`: a `DatasetDict`, or other arguments. `FileNotFoundError`: nothing to resume from. `OSError`:
+        a damaged checkpoint. `FloatingPointError`: a loss that is NaN or infinite; the last checkpoint stays.
 
     Example:
 
@@ -123,9 +128,11 @@ def train_with_accelerate(
         raise HTCError("The accelerate loop does not train LoRA on sharded weights; use several whole copies (`--multi_gpu`).")
 
     # 2. Data, metrics, learning rates: the same as for the Trainer.
+    train_dataset, eval_dataset = as_dataset(train_dataset, "train_dataset"), as_dataset(eval_dataset, "eval_dataset")
     for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
         check_documents(dataset, name)
     prepared = prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closure, max_length)
+    args = prepared.args
     collator = data_collator or HTCDataCollator(tokenizer)
     (enable_full_determinism if args.full_determinism else set_seed)(args.seed)
     train_loader = make_loader(model, prepared.train_dataset, args, collator, accelerator.process_index)
@@ -156,13 +163,12 @@ def train_with_accelerate(
         scheduler_specific_kwargs=args.lr_scheduler_kwargs,
     )
     epoch_start = EpochStart()
-    accelerator.register_for_checkpointing(scheduler, epoch_start)
-    keep_weights_to_ourselves(accelerator)
+    parts = (accelerator, model, optimizer, scheduler, epoch_start, new_model)  # what a checkpoint is made of
 
     # 4. The state of the run, from a checkpoint or new. What is logged, evaluated and saved when is decided by the Trainer's own
     # rules.
     if resume:
-        state = load_checkpoint_state(accelerator, resume, args)
+        state = load_checkpoint_state(*parts, resume, args)
     else:
         state = TrainerState(train_batch_size=args.per_device_train_batch_size * accumulated)
     state.max_steps, state.num_train_epochs = max_steps, math.ceil(max_steps / steps_in_epoch)
@@ -180,6 +186,8 @@ def train_with_accelerate(
         """What the rules ask for at this step."""
         if control.should_log:
             log.training()
+        if control.should_evaluate and interrupt.stopped:  # who was told to stop may be killed during an evaluation
+            save_checkpoint(*parts, tokenizer, state, args)
         if control.should_evaluate:
             scores = evaluate(accelerator, model, eval_loader, prepared.metrics)
             log.write(scores)
@@ -189,15 +197,15 @@ def train_with_accelerate(
             if args.save_strategy == "best":
                 control.should_save = is_best
         if control.should_save:
-            save_checkpoint(accelerator, model, new_model, tokenizer, state, args)
+            save_checkpoint(*parts, tokenizer, state, args)
 
     # 5. The loop.
     first_epoch, steps_done = divmod(state.global_step, steps_in_epoch)
     skipped = steps_done * accumulated
-    control, interrupted = TrainerControl(), False
-    for callback in (interrupt, *watchers):
-        callback.on_train_begin(args, state, control)
-    try:
+    control = TrainerControl()
+    with interrupt.listening():
+        for callback in watchers:
+            callback.on_train_begin(args, state, control)
         for epoch in range(first_epoch, state.num_train_epochs if state.global_step < max_steps else 0):
             train_loader.set_epoch(epoch)
             batches, random_state = train_loader, None
@@ -219,7 +227,11 @@ def train_with_accelerate(
                     accelerator.backward(loss if here == accumulated else loss * (accumulated / here))
                     log.add(loss.detach() / here)
                     if accelerator.sync_gradients:
-                        stop_at_nan(accelerator, log.loss, state.global_step + 1)
+                        # Here the processes agree: on a loss that is no number, before the weights take harm, and on the end.
+                        flags = [~torch.isfinite(log.loss), interrupt.interrupted]
+                        not_finite, interrupt.agreed = any_process(flags, accelerator.device)
+                        if not_finite:
+                            raise nan_error(state.global_step + 1, scheduler.get_last_lr())
                         log.grad_norm = accelerator.clip_grad_norm_(
                             model.parameters(), args.max_grad_norm if args.max_grad_norm > 0 else math.inf
                         )
@@ -235,42 +247,34 @@ def train_with_accelerate(
                 state.epoch = epoch + (index + 1) / batches_in_epoch
                 log.step()
                 control = rules.on_step_end(args, state, TrainerControl())
-                interrupted = any_process(accelerator, interrupt.interrupted)  # only here do the processes agree on it
-                if interrupted:
-                    control.should_save, control.should_training_stop, control.should_evaluate = True, True, False
+                interrupt.on_step_end(args, state, control)
                 log_evaluate_save(control)
                 if control.should_training_stop:
                     break
-            skipped = 0
-            if interrupted:
-                break
-            stopped = control.should_training_stop
+            skipped, stopped = 0, control.should_training_stop
             control = rules.on_epoch_end(args, state, TrainerControl())
+            interrupt.on_epoch_end(args, state, control)
             log_evaluate_save(control)
             if stopped or control.should_training_stop:
                 break
-    finally:
-        interrupt.on_train_end(args, state, control)
 
     # 6. The end: the best weights, and the model as it came in.
     log.end()
-    if not interrupted:
+    if not interrupt.stopped:
         for watcher in watchers if accelerator.is_main_process else ():  # they have something to say, once
             watcher.on_train_end(args, state, control)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            if is_sharded(accelerator):
-                accelerator.load_state(state.best_model_checkpoint)
-            else:
-                load_weights(accelerator.unwrap_model(model), state.best_model_checkpoint)
+            load_model_weights(accelerator, model, new_model, state.best_model_checkpoint)
             if accelerator.is_main_process and args.save_total_limit == 1:
                 delete_old_checkpoints(args.output_dir, 1, {state.best_model_checkpoint})
     accelerator.wait_for_everyone()
     result = LoopResult(
         whole_model(accelerator, model, new_model),
         state,
-        interrupted,
+        interrupt.stopped,
         accelerator.is_main_process,
         accelerator.num_processes,
+        interrupt.signal,
     )
     accelerator.free_memory()
     return result
@@ -280,12 +284,19 @@ def train_with_accelerate(
 
 
 def check_documents(dataset, name):
-    """Raises `ValueError` for a split that is missing (training), empty or without labels."""
+    """Raises `ValueError` for a split that is missing (training), empty or without labels, `TypeError` for no data set."""
     wrong = None
     if dataset is None:
         wrong = "missing" if name == "train_dataset" else None
-    elif not isinstance(dataset, (dict, tuple)):  # those are refused by the preparation
+    elif isinstance(dataset, Dataset):
         wrong = "empty" if not len(dataset) else "without labels" if "labels" not in dataset.column_names else None
+    elif not isinstance(dataset, (dict, tuple)):
+        raise HTCTypeError(
+            f"`{name}` is a {type(dataset).__name__}; the accelerate loop takes a `datasets.Dataset` or a list of dicts. Streams "
+            "and other data sets are trained on with `build_trainer`."
+        )
+    else:
+        check_is_split(dataset, name)
     if wrong:
         raise HTCError(f"`{name}` is {wrong}; the accelerate loop needs documents with labels.")
 
@@ -339,6 +350,7 @@ def evaluate(accelerator, model, loader, metrics):
     """
     started, losses, scores = time.time(), [], {}
     model.eval()
+    metrics.reset()
     for batch in loader:
         size = len(batch["input_ids"])
         own = own_documents(accelerator, size)
@@ -390,22 +402,6 @@ def note_best(args, state, scores):
         if args.save_strategy != "no":
             state.best_global_step = state.global_step
     return better
-
-
-def stop_at_nan(accelerator, loss, step):
-    """Stops all processes when one has a loss that is no number. Raises `FloatingPointError`, before the weights take harm."""
-    if any_process(accelerator, not bool(torch.isfinite(loss))):
-        raise HTCFloatingPointError(
-            f"The loss is NaN or infinite at step {step}; the checkpoints before it stay. Lower the learning rates, or train in "
-            "float32."
-        )
-
-
-def any_process(accelerator, flag):
-    """Whether the flag is set in any process: they must stop together."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
 def whole_model(accelerator, model, new_model):

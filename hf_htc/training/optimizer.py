@@ -1,5 +1,7 @@
 """The optimizer's parameter groups: the encoder and the classifier learn at different rates."""
 
+from transformers import Trainer
+
 
 class ClassifierGroupOptimizer:
     """
@@ -8,15 +10,17 @@ class ClassifierGroupOptimizer:
     """
 
     def __call__(self, model, *, optimizer_class, optimizer_kwargs, classifier_learning_rate, weight_decay):
+        # The Trainer's own rule, which reads names and the kinds of layers: GPT-2's `ln_1.weight` is a norm as well.
+        decayed = set(Trainer.get_decay_parameter_names(None, model))
         groups = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            key = (is_classifier_parameter(name), decays(name))
+            key = (is_classifier_parameter(name), name in decayed)
             groups.setdefault(key, []).append(parameter)
         parameter_groups = []
-        for (classifier, decayed), parameters in sorted(groups.items()):
-            group = {"params": parameters, "weight_decay": weight_decay if decayed else 0.0}
+        for (classifier, decays), parameters in sorted(groups.items()):
+            group = {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
             if classifier:
                 group["lr"] = classifier_learning_rate
             parameter_groups.append(group)
@@ -30,8 +34,3 @@ def is_classifier_parameter(name):
     """
     parts = name.split(".")
     return "classifier" in parts and "mlm" not in parts
-
-
-def decays(name):
-    """Whether weight decay applies: to matrices, not to biases and norms."""
-    return not any(part in name.lower() for part in ("bias", "norm"))

@@ -152,9 +152,9 @@ SPACES["ptmt"] = {
 _LARGE_HIERARCHY = 2000
 
 
-def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, encoder_rate=None):
+def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, encoder_rate=None, defaults=None):
     """
-    The space of a method: its own one, without what is fixed, with the changes of the user.
+    The space of a method: its own one, around the defaults, without what is fixed, with the changes of the user.
 
     Args:
         method (`str`): The method's short name; one without an entry in `SPACES` has what all methods share.
@@ -164,6 +164,9 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
         changes (`dict`, *optional*): Entries that add or replace; `None` instead of an entry takes the option out.
         encoder_rate (`float`, *optional*): The learning rate that the text encoder's config recommends (TextRCNN's does); the
             method's range, made for pretrained transformers, becomes one around it.
+        defaults (`dict`, *optional*): The value that every option has without a search, from [`default_values`]. An entry of the
+            method's own space that does not hold it grows so far; one whose option has no value in this model is left out.
+            Entries of the user stay as they are.
 
     Returns:
         `dict`
@@ -177,6 +180,8 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
         space.pop("node_dim", None)
     if encoder_rate is not None and "learning_rate" in space:
         space["learning_rate"] = {"type": "log_uniform", "low": encoder_rate / 10, "high": 5 * encoder_rate}
+    if defaults is not None:
+        space = {name: grown(entry, defaults[name]) for name, entry in space.items() if defaults.get(name) is not None}
     known = searchable(config_class)
     for name, entry in (changes or {}).items():
         if name not in known:
@@ -194,6 +199,43 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
     if not space:
         raise HTCError("Nothing is left to search: every option of the search space has a value or was taken out.")
     return {name: checked_entry(name, entry) for name, entry in space.items()}
+
+
+def default_values(names, args, config):
+    """
+    The values that options have without a search.
+
+    Args:
+        names (`Iterable[str]`): Options of a search space.
+        args ([`HTCTrainingArguments`]): A learning rate that is left open is the method's recommendation.
+        config ([`HTCConfig`]): Of a model on the encoder that is trained, so that no option is `"auto"` any more.
+
+    Returns:
+        `dict`: by option; `None` for one that the model does not have.
+    """
+    values = {}
+    for name in names:
+        value = getattr(args if name in TRAINING_OPTIONS else config, name, None)
+        if value is None and name in TRAINING_OPTIONS:
+            value = config.recommended_training.get(name)
+        values[name] = getattr(value, "value", value)  # an enum of transformers
+    return values
+
+
+def grown(entry, value):
+    """An entry that holds a value: as it is, or grown up to it. What is no number fits into no range."""
+    if holds(entry, value):
+        return entry
+    if entry["type"] == "categorical":
+        choices = [*entry["choices"], value]
+        are_numbers = all(isinstance(choice, (int, float)) and not isinstance(choice, bool) for choice in choices)
+        return {"type": "categorical", "choices": sorted(choices) if are_numbers else choices}
+    if isinstance(value, (str, bool)):
+        return {"type": "categorical", "choices": [value]}
+    kind = entry["type"]
+    if (kind == "log_uniform" and value <= 0) or (kind == "integer" and value != int(value)):
+        kind = "uniform"
+    return {"type": kind, "low": min(entry["low"], value), "high": max(entry["high"], value)}
 
 
 def searchable(config_class):

@@ -1,24 +1,29 @@
 """Search of a method's settings: Optuna through `Trainer.hyperparameter_search`, on validation data only."""
 
+import contextlib
+import sqlite3
 import statistics
 import time
+import zlib
 from pathlib import Path
 
 from transformers import TrainerCallback, set_seed
 from transformers.utils import logging
 
 from hf_htc.data import label_csr
-from hf_htc.models.errors import HTCError, HTCImportError
+from hf_htc.evaluation.fingerprint import check_same
+from hf_htc.evaluation.streaming import summary
+from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCError, HTCImportError, refusing
+from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import InterruptCallback
 from hf_htc.training.preparation import base_model, optimizer_factory
-from hf_htc.training.search_spaces import holds, method_part, suggest, training_part
+from hf_htc.training.search_spaces import default_values, holds, method_part, suggest, training_part
 from hf_htc.training.trainer import build_trainer
 
 
 logger = logging.get_logger(__name__)
 
-# A trial's value from the scores of an evaluation.
-OBJECTIVES = {"micro_f1": ("micro_f1",), "macro_f1": ("macro_f1",), "mean": ("micro_f1", "macro_f1")}
 STUDY_NAME = "hf_htc"
 
 
@@ -32,57 +37,108 @@ def import_optuna():
     return optuna
 
 
-def open_study(study_file=None, seed=42, pruning=False, settings=None):
+def objectives(hierarchy):
+    """
+    The scores that can be a trial's value: those of every evaluation, `"loss"`, and `"mean"`, that of micro- and macro-F1.
+
+    Args:
+        hierarchy ([`LabelHierarchy`]): Its levels have scores of their own.
+
+    Returns:
+        `dict`: `"maximize"` or `"minimize"` by name.
+    """
+    scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
+    scorer.add([[0]], [[0]])
+    names = [name for name, value in summary(scorer).items() if isinstance(value, (int, float))]
+    return {**dict.fromkeys(["mean", *names], "maximize"), "loss": "minimize"}
+
+
+def check_objective(objective, hierarchy):
+    """The direction of an objective; raises [`HTCError`] with all of them for one that no evaluation gives."""
+    known = objectives(hierarchy)
+    if objective not in known:
+        raise HTCError(f"`objective` is {objective!r}; allowed are {', '.join(map(repr, known))}.", field="objective")
+    return known[objective]
+
+
+@contextlib.contextmanager
+def naming_study(study_file):
+    """Turns what SQLite says of a study file into an error that names the file."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with refusing(
+        f"The study file {str(study_file)!r} cannot be used",
+        (SQLAlchemyError, StorageInternalError, sqlite3.Error),
+        mend="Is another search writing it? A damaged file is made anew with `--overwrite`, which loses its trials.",
+    ):
+        yield
+
+
+def remove_study(study_file):
+    """Removes a study file and what SQLite keeps beside it."""
+    for ending in ("", "-journal", "-wal", "-shm"):
+        Path(f"{study_file}{ending}").unlink(missing_ok=True)
+
+
+def open_study(study_file=None, seed=42, pruning=False, settings=None, direction="maximize"):
     """
     A new study, or the one in a file, ready to go on.
 
-    Trials that were cut off are done again, with the same values. The sampler's seed is `seed` plus the number of trials that are
-    there: a resumed study does not draw the same values once more.
+    Trials that were cut off are done again, with the same values. What is drawn depends on the seed and the finished trials
+    alone, see [`SamplerByTrial`]: a study that was interrupted at any moment and resumed has the trials of one that was not.
 
     Args:
         study_file (`str` or `Path`, *optional*): SQLite file, made where there is none; one process at a time. In memory by
             default.
         seed (`int`, *optional*, defaults to 42): Of the sampler.
         pruning (`bool`, *optional*, defaults to `False`): Stop trials that are behind the others, see [`MedianAtSameShare`].
-        settings (`dict`, *optional*): Everything that makes trials comparable, JSON-able.
+        settings (`dict`, *optional*): The [`~hf_htc.evaluation.fingerprint.fingerprint`] of everything that makes trials
+            comparable.
+        direction (`str`, *optional*, defaults to `"maximize"`): Or `"minimize"`.
 
     Returns:
-        `optuna.Study`: maximises.
+        `optuna.Study`
 
     Raises:
-        `ImportError`: Optuna is not installed. `ValueError`: the trials in the file were made with other settings.
+        `ImportError`: Optuna is not installed. `ValueError`: the trials in the file were made with other settings; the file is no
+        study, is damaged or in use.
     """
     optuna = import_optuna()
     if study_file is None:
-        storage = optuna.storages.InMemoryStorage()
-    else:
-        Path(study_file).parent.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{Path(study_file)}"
+        return _opened(optuna, optuna.storages.InMemoryStorage(), "", seed, pruning, settings, direction)
+    Path(study_file).parent.mkdir(parents=True, exist_ok=True)
+    with naming_study(study_file):
+        return _opened(optuna, f"sqlite:///{Path(study_file)}", Path(study_file).name, seed, pruning, settings, direction)
+
+
+def _opened(optuna, storage, name, seed, pruning, settings, direction):
     study = optuna.create_study(
         storage=storage,
         study_name=STUDY_NAME,
-        direction="maximize",
+        sampler=SamplerByTrial(seed),
         pruner=MedianAtSameShare() if pruning else optuna.pruners.NopPruner(),
+        direction=direction,
         load_if_exists=True,
     )
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     known = study.user_attrs.get("settings")
-    if known is None:
-        study.set_user_attr("settings", settings or {})
-    elif known != (settings or {}):
-        keys = sorted(key for key in {*known, *settings} if known.get(key) != settings.get(key))
-        raise HTCError(
-            f"The trials in {Path(study_file).name!r} were made with another `{keys[0]}`: {known.get(keys[0])!r}, now "
-            f"{settings.get(keys[0])!r}. Give another `--study_file` or `--output_dir`."
-        )
+    if known is None and not study.trials:
+        study.set_user_attr("settings", settings)
+    elif settings is not None:
+        check_same(known, settings, name)
     repeated = {trial.user_attrs.get("repeats") for trial in study.trials}
     for trial in study.trials:
         if trial.state.name == "RUNNING":  # its process is gone
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     for trial in study.trials:
         if is_cut_off(trial) and trial.number not in repeated:
-            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+            enqueue(study, {**trial.user_attrs.get("given", {}), **trial.params}, repeats=trial.number)
     return study
+
+
+def enqueue(study, values, **attributes):
+    """Has the next trial take values; they stay with it, also when it ends before it has asked for them."""
+    study.enqueue_trial(values, user_attrs={"given": values, **attributes})
 
 
 def is_cut_off(trial):
@@ -109,6 +165,7 @@ def search(
     callbacks=None,
     max_length=None,
     before_trial=None,
+    first_model=None,
 ):
     """
     Runs trials until `trials` are finished, those in the study included.
@@ -123,14 +180,15 @@ def search(
 
     Args:
         make_model (`Callable[[dict], HTCPreTrainedModel]`): A new model from options of the method's config.
-        args ([`HTCTrainingArguments`]): Settings that are not searched; changed by the trials.
+        first_model (`HTCPreTrainedModel`, *optional*): `make_model({})`, where it was made already.
+        args ([`HTCTrainingArguments`]): Settings that are not searched; not changed.
         train_dataset, eval_dataset (`datasets.Dataset`): Training and validation documents, as in [`build_trainer`].
         tokenizer (`PreTrainedTokenizer`): The text encoder's.
         space (`dict`): From [`~hf_htc.training.search_spaces.search_space`].
         study (`optuna.Study`): From [`open_study`].
         trials (`int`, *optional*, defaults to 20): Finished trials to have at the end.
         timeout (`float`, *optional*): Seconds after which no further trial begins.
-        objective (`str`, *optional*, defaults to `"micro_f1"`): `"micro_f1"`, `"macro_f1"` or `"mean"` of both.
+        objective (`str`, *optional*, defaults to `"micro_f1"`): One of [`objectives`]; the study has its direction.
         callbacks (`list[TrainerCallback]`, *optional*), max_length (`int`, *optional*): As in [`build_trainer`].
         before_trial (`Callable[[], None]`, *optional*): Called when a trial begins.
 
@@ -141,18 +199,20 @@ def search(
         `ValueError`: an unknown objective, no validation data, several processes, or no trial that was complete.
     """
     import_optuna()
-    if objective not in OBJECTIVES:
-        raise HTCError(f"`objective` is {objective!r}; allowed are {', '.join(map(repr, OBJECTIVES))}.")
     if trials < 1:
         raise HTCError(f"`trials` is {trials}; it is at least 1.")
     if eval_dataset is None:
         raise HTCError("There is no validation data to choose settings on; give `--validation_file` or `--validation_fraction`.")
     if args.world_size > 1:
         raise HTCError(f"The search runs in one process, not in {args.world_size}; start it without a launcher.")
-    watch = _Watch(args, objective, before_trial)
+    first_model = make_model({}) if first_model is None else first_model
+    direction = check_objective(objective, base_model(first_model).config.get_hierarchy())
+    if study.direction.name.lower() != direction:
+        raise HTCError(f"The study has the direction {study.direction.name.lower()!r}; {objective!r} needs {direction!r}.")
+    watch, args = _Watch(args, objective, before_trial), own_copy(args)
     args.load_best_model_at_end, args.save_strategy = False, type(args.save_strategy)("no")
     trainer = build_trainer(
-        make_model({}),
+        first_model,
         args,
         train_dataset,
         eval_dataset,
@@ -161,12 +221,14 @@ def search(
         max_length=max_length,
         optimizer_cls_and_kwargs=(TrialOptimizer, {"args": args}),
     )
+    # What trials set is set in the Trainer's own settings.
+    trainer.optimizer_cls_and_kwargs = (TrialOptimizer, {"args": trainer.args})
     # Its Ctrl-C ends one training with a checkpoint, and the next trial would begin.
     trainer.remove_callback(InterruptCallback)
     limit = base_model(trainer.model).config.max_text_length
     statistics_of_labels = label_csr(train_dataset)
     if not study.trials:
-        study.enqueue_trial(starting_values(space, args, base_model(trainer.model).config))
+        enqueue(study, starting_values(space, trainer.args, base_model(trainer.model).config))
 
     def model_init(trial):
         # All values at once, so that also a trial whose model cannot be made is recorded with them.
@@ -189,7 +251,7 @@ def search(
                 hp_space=lambda trial: suggest(trial, training_part(space)),
                 compute_objective=watch.value_of,
                 n_trials=left,
-                direction="maximize",
+                direction=direction,
                 backend="optuna",
                 storage=study._storage,
                 study_name=STUDY_NAME,
@@ -212,13 +274,49 @@ def search(
 
 def starting_values(space, args, config):
     """The values that options have without a search, as far as the space holds them."""
-    values = {}
-    for name, entry in space.items():
-        value = getattr(args, name) if name in training_part(space) else getattr(config, name)
-        value = getattr(value, "value", value)  # an enum of transformers
-        if holds(entry, value):
-            values[name] = value
-    return values
+    values = default_values(space, args, config)
+    return {name: value for name, value in values.items() if holds(space[name], value)}
+
+
+class SamplerByTrial:
+    """
+    An Optuna sampler: a tree-structured Parzen estimator that is made anew for every value, from the seed, the number of finished
+    trials and the option's name.
+
+    So a value depends on nothing that ends with a process. Optuna's own sampler goes on with one stream of random numbers, which
+    a resumed study would begin again, and which values that are given beforehand shift.
+
+    Args:
+        seed (`int`): Of all values.
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        """A value of one option."""
+        import optuna
+
+        seed = zlib.crc32(f"{self.seed} {len(finished_trials(study))} {param_name}".encode())
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def infer_relative_search_space(self, study, trial):
+        """Options that are drawn together: none."""
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        """Values of options that are drawn together: none."""
+        return {}
+
+    def before_trial(self, study, trial):
+        """Nothing is prepared."""
+
+    def after_trial(self, study, trial, state, values):
+        """Nothing is kept."""
+
+    def reseed_rng(self):
+        """Nothing is drawn from a stream."""
 
 
 class TrialOptimizer:
@@ -231,7 +329,7 @@ class TrialOptimizer:
 
 class MedianAtSameShare:
     """
-    An Optuna pruner: stops a trial whose value is below the median of the complete trials at the same share of their training.
+    An Optuna pruner: stops a trial whose value is worse than the median of the complete trials at the same share of training.
 
     Trials with other batch sizes or epochs have other numbers of steps, so that Optuna's own median pruner, which compares at
     equal steps, would find nothing to compare with.
@@ -254,14 +352,16 @@ class MedianAtSameShare:
             earlier = [step for step in other.intermediate_values if step <= share * other.user_attrs["steps"] + 1e-9]
             if earlier:
                 others.append(other.intermediate_values[max(earlier)])
-        return len(others) >= self.min_trials and trial.intermediate_values[trial.last_step] < statistics.median(others)
+        sign = -1 if study.direction.name == "MINIMIZE" else 1
+        value = trial.intermediate_values[trial.last_step]
+        return len(others) >= self.min_trials and sign * value < sign * statistics.median(others)
 
 
 class _Watch(TrainerCallback):
     """Follows one trial after the other: its value, its scores, its seconds, why it failed."""
 
     def __init__(self, args, objective, before_trial=None):
-        self.names = OBJECTIVES[objective]
+        self.names = ("micro_f1", "macro_f1") if objective == "mean" else (objective,)
         self.keeps_best = args.load_best_model_at_end
         metric = args.metric_for_best_model or "loss"
         self.metric = metric if metric.startswith("eval_") else f"eval_{metric}"
@@ -276,8 +376,8 @@ class _Watch(TrainerCallback):
         kept = self.sign * metrics[self.metric]
         if not self.keeps_best or self.best is None or kept > self.best:
             self.best = kept
-            self.scores = {key.removeprefix("eval_"): value for key, value in metrics.items() if "f1" in key}
-            self.scores["epoch"] = metrics.get("epoch")
+            numbers = {key.removeprefix("eval_"): value for key, value in metrics.items() if isinstance(value, (int, float))}
+            self.scores = {key: value for key, value in numbers.items() if not key.endswith(("runtime", "per_second"))}
         return sum(self.scores[name] for name in self.names) / len(self.names)
 
     def on_train_begin(self, args, state, control, **kwargs):

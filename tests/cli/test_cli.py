@@ -1,7 +1,9 @@
 """The command line, in this process: `main([...])` on tiny files; the help in processes of its own."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -15,9 +17,11 @@ from hf_htc import METHODS, load_htc_dataset
 from hf_htc.cli.common import DataArguments, parse
 from hf_htc.cli.main import COMMANDS, main
 from hf_htc.cli.quickstart import SENTENCES
-from hf_htc.cli.train import last_checkpoint, public_arguments
+from hf_htc.cli.train import public_arguments
 from hf_htc.models.hierarchy import LabelHierarchy
 from hf_htc.models.version import __version__
+from hf_htc.training import InterruptCallback
+from hf_htc.training.loop_checkpoints import last_checkpoint
 
 
 FAST = ["--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true", "--save_total_limit", "1"]
@@ -272,6 +276,31 @@ class TestTrain:
         error = fails(capsys, train_options(work, tmp_path / "new", *options, "--resume_from_checkpoint", "true"))
         assert "There is no whole checkpoint to resume from in" in error
 
+    @pytest.mark.parametrize("loop, number, code", [("trainer", signal.SIGTERM, 143), ("accelerate", signal.SIGTERM, 143),
+                                                    ("trainer", signal.SIGINT, 130)])  # fmt: skip
+    def test_a_signal_leaves_what_goes_on(self, loop, number, code, work, tmp_path, monkeypatch, capsys):
+        """SIGTERM, as a scheduler sends it, ends like Ctrl-C: a checkpoint, no half of a result, the exit code of the signal."""
+        options = ["--loop", loop, "--max_steps", "4", "--per_device_train_batch_size", "8", "--eval_strategy", "no"]
+        main(train_options(work, tmp_path / "whole", *options))
+        on_step_end, output = InterruptCallback.on_step_end, tmp_path / "stopped"
+
+        def stop(self, args, state, control, **kwargs):
+            on_step_end(self, args, state, control, **kwargs)
+            if state.global_step == 1:
+                os.kill(os.getpid(), number)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(InterruptCallback, "on_step_end", stop)
+            with pytest.raises(SystemExit) as exit_:
+                main(train_options(work, output, *options))
+        assert exit_.value.code == code
+        assert "go on with `--resume_from_checkpoint true`" in capsys.readouterr().err
+        assert [path.name for path in output.iterdir()] == ["checkpoint-2"]
+        main(train_options(work, output, *options, "--resume_from_checkpoint", "true"))
+        folders = [tmp_path / name for name in ("whole", "stopped")]
+        models = [AutoModelForSequenceClassification.from_pretrained(folder).state_dict() for folder in folders]
+        assert all(models[0][key].equal(models[1][key]) for key in models[0])
+
     def test_without_validation_and_test(self, work, tmp_path, capsys):
         options = [
             "--train_file",
@@ -388,6 +417,37 @@ class TestEvaluate:
         assert same[0] == same[1]
         assert (tmp_path / "ev" / "report_test.md").read_text().startswith("# flat-tiny on own files, test\n")
 
+    def test_results_of_another_evaluation_are_kept(self, checkpoint, work, tmp_path, capsys):
+        def evaluate(*options, folder=tmp_path / "ev"):
+            arguments = ["evaluate", checkpoint, "--test_file", work / "test.jsonl", "--output_dir", folder, *options]
+            return [str(argument) for argument in arguments]
+
+        def contents():
+            return {file.name: file.read_bytes() for file in sorted((tmp_path / "ev").iterdir())}
+
+        main(evaluate())
+        before = contents()
+        main(evaluate())  # made from the same: once more
+        assert contents().keys() == before.keys()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hf_htc.models.prediction.PredictionMixin.iter_logits", None)  # told before anything is predicted
+            error = fails(capsys, evaluate("--threshold", "0.9"))
+            assert "'scores_test.json' was made with `threshold` None, this run has 0.9. Give `--overwrite`" in error
+            assert "with `data`" in fails(capsys, evaluate("--test_file", work / "validation.jsonl"))
+            shutil.copytree(checkpoint, tmp_path / "flat-tiny")
+            config = json.loads((tmp_path / "flat-tiny" / "config.json").read_text())
+            (tmp_path / "flat-tiny" / "config.json").write_text(json.dumps({**config, "thresholds": 0.3}))
+            error = fails(capsys, [evaluate()[0], str(tmp_path / "flat-tiny"), *evaluate()[2:]])
+            assert "with the model's `thresholds` None, this run has 0.3" in error
+            # What nobody knows the making of: here, what the training has written.
+            assert "Nothing says what 'predictions_test.jsonl' was made with" in fails(capsys, evaluate(folder=checkpoint))
+        assert contents().keys() == before.keys()
+        assert contents()["scores_test.json"] == before["scores_test.json"]
+        main(evaluate("--threshold", "0.9", "--overwrite"))
+        assert contents()["predictions_test.jsonl"] != before["predictions_test.jsonl"]
+        run = [json.loads(line) for line in contents()["scores_test.json.run.jsonl"].splitlines()]
+        assert run[0]["options"]["threshold"] == 0.9 and run[1:] == [{"finished": True}]
+
     def test_options(self, checkpoint, work, capsys):
         main(["evaluate", str(checkpoint), *data_options(work, "validation"), "--split", "validation", "--score_closure", "none",
               "--threshold", "0.0"])  # fmt: skip
@@ -452,7 +512,12 @@ class TestPredict:
         assert output.read_bytes() == content
         capsys.readouterr()
         main(arguments)
-        assert capsys.readouterr().out == f"0 documents predicted into {output}, 17 were there already.\n"
+        assert capsys.readouterr().out == f"Nothing to do: all 17 documents are in {output} already.\n"
+        error = fails(capsys, [*arguments, "--threshold", "0.1"])
+        assert "'out.jsonl' was made with `threshold` None, this run has 0.1. Give `--overwrite` to start anew" in error
+        main([*arguments, "--threshold", "0.1", "--overwrite"])
+        assert capsys.readouterr().out == f"17 documents predicted into {output}.\n"
+        assert output.read_bytes() != content
 
     def test_coherence(self, incoherent, work, tmp_path):
         found = {}
@@ -476,6 +541,7 @@ class TestPredict:
         assert "`--threshold` is -1.0" in predict("--threshold", "-1")
         assert "`closure` is 'x'" in predict("--closure", "x")
         assert "required: --output" in fails(capsys, ["predict", checkpoint, "--input", work / "test.jsonl"], code=2)
+        assert list(tmp_path.iterdir()) == []  # nothing is opened before everything is checked
 
 
 class TestInfo:

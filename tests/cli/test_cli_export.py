@@ -1,9 +1,11 @@
 """`hf-htc export` and what `hf-htc push` refuses, in this process."""
 
 import json
+import shutil
 import sys
 
 import pytest
+from kills import kill_at, operations
 from tiny_models import make_encoder_config, make_label_sets, make_model, make_texts, make_tokenizer, make_tree
 
 from hf_htc.cli.main import main
@@ -77,3 +79,92 @@ def test_push_finds_out_what_a_folder_holds(work, tmp_path, capsys):
     assert "a folder that nobody else can load" in fails(capsys, "push", adapter, "me/x")
     assert "HF_HUB_OFFLINE is set" in fails(capsys, "push", work / "flat", "me/x")
     assert "must be named `hierarchical_f1`" in fails(capsys, "push", "hierarchical_f1", "me/x")
+
+
+@pytest.fixture(scope="module")
+def exported(work, tmp_path_factory):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    main(["export", str(work / "flat"), str(folder), "--max_length", "20"])
+    return folder
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_an_export_is_kept_or_refused_or_replaced(work, exported, tmp_path, capsys, caplog, monkeypatch):
+    before, out = contents(exported), tmp_path / "out"
+    shutil.copytree(exported, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_htc.hub.export.export_graph", None)  # nothing is written once more
+        main(["export", str(work / "flat"), str(out), "--max_length", "20"])
+        assert "'out' holds this export already; nothing to do." in caplog.text
+        error = fails(capsys, "export", work / "flat", out, "--max_length", "10")
+        assert "'out' was made with `max_length` 20, this run has 10. Give `--overwrite`" in error
+        main(["calibrate", str(work / "flat"), "--thresholds", "none", "--output_dir", str(tmp_path / "other")])
+        config = json.loads((tmp_path / "other" / "config.json").read_text())
+        (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "thresholds": 0.3}))
+        error = fails(capsys, "export", tmp_path / "other", out, "--max_length", "20")
+        assert "with the model's `thresholds` None, this run has 0.3" in error
+    assert contents(out) == before
+    report = json.loads((out / "export.json").read_text())
+    del report["fingerprint"]  # as version 0.1.0 wrote it
+    (out / "export.json").write_text(json.dumps(report))
+    assert "Nothing says what 'out' was made with" in fails(capsys, "export", work / "flat", out, "--max_length", "20")
+    main(["export", str(tmp_path / "other"), str(out), "--max_length", "10", "--overwrite"])
+    report = json.loads((out / "export.json").read_text())
+    assert report["max_length"] == 10 and report["fingerprint"]["config"]["thresholds"] == 0.3
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "other"}
+    # A folder that holds no export is never replaced.
+    kept = contents(tmp_path / "other")
+    assert "exists and is not empty" in fails(capsys, "export", work / "flat", tmp_path / "other", "--overwrite")
+    assert contents(tmp_path / "other") == kept
+
+
+def test_an_export_killed_while_it_replaces_another(tmp_path):
+    """Between the two renamings nothing is lost, and the next export begins by putting it back."""
+    from hf_htc.hub.export import _finish_replacing, _replacing
+
+    folder = tmp_path / "out"
+
+    def replace():
+        with _replacing(folder) as partial:
+            (partial / "model.onnx").write_text("new")
+
+    def begin():
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        folder.mkdir()
+        (folder / "model.onnx").write_text("old")
+
+    begin()
+    done = operations(replace)
+    for moment in range(len(done)):
+        begin()
+        kill_at(replace, moment)
+        _finish_replacing(folder)
+        assert (folder / "model.onnx").read_text() in ("old", "new"), moment
+        assert not (tmp_path / ".out.old").exists()
+
+
+def test_predict_takes_an_export(work, exported, tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    arguments = ["predict", str(exported), "--input", str(work / "validation.jsonl"), "--output", str(output)]
+    main(arguments)
+    main(["predict", str(work / "flat"), "--input", str(work / "validation.jsonl"), "--output", str(tmp_path / "torch.jsonl")])
+    ours, theirs = ([json.loads(line)["labels"] for line in (tmp_path / name).read_text().splitlines()]
+                    for name in ("out.jsonl", "torch.jsonl"))  # fmt: skip
+    assert ours == theirs and len(ours) == 20
+    capsys.readouterr()
+    main(arguments)
+    assert capsys.readouterr().out.startswith("Nothing to do")
+    error = fails(capsys, *arguments, "--coherence", "none", "--overwrite")
+    assert "`--coherence` is 'none', but" in error and "is an ONNX export, whose graph holds the checkpoint's" in error
+    # Another graph under the same name.
+    shutil.copytree(exported, tmp_path / "out")
+    with open(tmp_path / "out" / "model.onnx", "ab") as stream:
+        stream.write(b"\x10\x00")
+    arguments[1] = str(tmp_path / "out")
+    assert "The weights of the model have changed since 'out.jsonl' was made" in fails(capsys, *arguments)

@@ -11,7 +11,7 @@ from tiny_models import make_encoder_config, make_label_sets, make_texts, make_t
 from transformers import AutoModel
 
 from hf_htc.cli.main import main
-from hf_htc.training import preparation
+from hf_htc.training import documents
 
 
 SPACE = """
@@ -56,7 +56,7 @@ def tuned(work):
     """A finished search: its folder, what it printed, and the splits that were tokenised."""
     sizes, printed = [], []
     with pytest.MonkeyPatch.context() as patch:
-        tokenize = preparation.tokenize_dataset
+        tokenize = documents.tokenize_dataset
 
         def recording(dataset, *args, **kwargs):
             sizes.append(len(dataset))
@@ -65,7 +65,7 @@ def tuned(work):
         def refuse(*args, **kwargs):
             raise AssertionError("a split was evaluated outside of the trials")
 
-        patch.setattr(preparation, "tokenize_dataset", recording)
+        patch.setattr(documents, "tokenize_dataset", recording)
         patch.setattr("hf_htc.evaluation.predictions.evaluate_model", refuse)
         patch.setattr("builtins.print", lambda *values, **kwargs: printed.append(" ".join(map(str, values))))
         options = ["--pruning", "--method_options", '{"transformation_dropout": 0.1}', "--objective", "macro_f1"]
@@ -170,14 +170,15 @@ def test_an_interrupted_search_goes_on(work, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("transformers.Trainer.train", None)
     main(options)
     assert trials_of(tmp_path / "out")["trials"] == trials
-    assert "`options`" in fails(capsys, [*options, "--num_train_epochs", "3"])
-    assert "another `objective`: 'micro_f1', now 'mean'" in fails(capsys, [*options, "--objective", "mean"])
+    error = fails(capsys, [*options, "--num_train_epochs", "3"])
+    assert "'study.db' was made with `num_train_epochs` 2" in error and "this run has 3" in error and "--overwrite" in error
+    assert "with `objective` 'micro_f1', this run has 'samples_f1'" in fails(capsys, [*options, "--objective", "samples_f1"])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--objective", "accuracy"], "`--objective` is 'accuracy'"),
+        (["--objective", "accuracy"], "`objective` is 'accuracy'; allowed are 'mean', 'micro_precision'"),
         (["--trials", "0"], "`--trials` is 0"),
         (["--resume_from_checkpoint", "true"], "`--resume_from_checkpoint` is no option of a search"),
         (["--push_to_hub", "true"], "`--push_to_hub` is no option of a search"),

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from hf_htc import HTCConfig
 from hf_htc.cli.main import main
 from hf_htc.evaluation.conformal import calibrate, coverage_of, fitting_kind, needed_sureness, path_ends
-from hf_htc.models.conformal import SURE, LabelTree, conformal_sets
+from hf_htc.models.conformal import SURE, ConformalSets, LabelTree
 from hf_htc.models.label_sets import as_csr
 
 
@@ -54,7 +54,7 @@ def test_scores_and_sets_against_walks():
     leaves = [n for n in range(tree.num_labels) if not tree.children[n]]
     ways = {leaf: [leaf, *reversed(tree.ancestors(leaf))] for leaf in leaves}
     needed = needed_sureness(logits, path_ends(*as_csr(gold, tree.num_labels)[:2], tree), tree)
-    chosen, sizes = conformal_sets(logits, tree, {"kind": "back_off", "quantile": 0.3})
+    chosen, sizes = ConformalSets(tree, {"kind": "back_off", "quantile": 0.3})(logits)
     seen = set()
     for row in range(50):
         score = {n: 1 / (1 + math.exp(-logits[row, n])) for n in range(tree.num_labels)}
@@ -86,7 +86,7 @@ def test_quantile_and_boundary_by_hand():
     larger = min(x for x in logits[[i for i, row in enumerate(gold) for _ in row], [n for row in gold for n in row]] if x > found)
     assert (30 * missed(larger) + 1) / 31 > 0.25
     assert calibrate(logits[:2], gold[:2], dag, "risk", 0.9)["boundary"] is None
-    assert conformal_sets(logits, dag, {"kind": "risk", "boundary": None})[0].all()
+    assert ConformalSets(dag, {"kind": "risk", "boundary": None})(logits)[0].all()
 
 
 def test_what_does_not_fit_is_refused():
@@ -144,7 +144,7 @@ def test_thresholds_and_sets_travel_with_the_checkpoint(work, tokenizer, capsys)
     logits = np.zeros((8, 13))
     for rows, part in model.iter_logits(texts, tokenizer):
         logits[rows] = part.numpy()
-    chosen, sizes = conformal_sets(logits, tree, model.config.conformal)
+    chosen, sizes = ConformalSets(tree, model.config.conformal)(logits)
     assert [set(tree.encode([found["labels"]])[0]) for found in sets] == [set(np.flatnonzero(row)) for row in chosen]
     assert [found["size"] for found in sets] == sizes.tolist() and model.predict_sets(texts[0], tokenizer) == sets[0]
     main(["calibrate", str(work / "model"), "--thresholds", "none", "--output_dir", str(work / "copy")])

@@ -8,6 +8,8 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from tiny_models import HIERARCHIES, make_hierarchy
 
 from hf_htc.evaluation.details import EvaluationDetails
+from hf_htc.evaluation.significance import bootstrap_intervals
+from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 
 
 def draw(hierarchy, seed, rows=60):
@@ -40,11 +42,11 @@ def test_against_loops(hierarchy, seed):
         violations.update(missing)
         violating += bool(missing)
         union = len(found) + len(wanted)
-        f1.append(2 * len(set(found) & set(wanted)) / union if union else 1.0)
+        f1.append(2 * len(set(found) & set(wanted)) / union if union else 0.0)
     assert details.confusions == +confusions and sum(confusions.values()) > 5
     assert details.violations == violations and details.num_violating == violating and details.num_documents == 60
     errors = [len(set(a) ^ set(b)) for a, b in zip(predicted, gold)]
-    expected = sorted(range(60), key=lambda row: (f1[row], -errors[row], row))[:7]
+    expected = sorted((row for row in range(60) if errors[row]), key=lambda row: (f1[row], -errors[row], row))[:7]
     assert [row for row, _ in details.worst()] == expected
     assert [value for _, value in details.worst()] == pytest.approx([f1[row] for row in expected])
 
@@ -77,3 +79,18 @@ def test_threshold_curve(hierarchy):
         expected = f1_score(hot, scores >= place / 100, average="macro", zero_division=0)
         assert macro["f1"][place] == pytest.approx(expected) and macro["threshold"][place] == place / 100
     assert details.worst() == []
+
+
+def test_a_document_without_labels_counts_everywhere_alike():
+    hierarchy = make_hierarchy("tree")
+    gold, predicted = [[], [0], [1], [], [2]], [[], [0], [], [3], [2, 4]]
+    scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels)
+    scorer.add(predicted, gold)
+    samples_f1 = scorer.compute()["samples_f1"]
+    found = bootstrap_intervals(gold, predicted, hierarchy.num_labels, num_resamples=5)["samples_f1"]["score"]
+    details = EvaluationDetails(hierarchy)
+    details.add(range(5), predicted, predicted, gold)
+    worst = dict(details.worst())
+    assert list(worst) == [2, 3, 4]  # document 0 has no errors
+    right = 1.0  # document 1
+    assert samples_f1 == pytest.approx(found) == pytest.approx((sum(worst.values()) + right + 0) / 5)

@@ -1,16 +1,21 @@
 """Scores of a model over a data set, and prediction files that survive an interruption."""
 
+import copy
 import json
 import re
+import shutil
 
 import pytest
 import torch
 from datasets import Dataset
+from kills import kill_at, moments, operations
 from tiny_models import make_label_sets, make_model, make_texts
 
 from hf_htc import LabelHierarchy
+from hf_htc.evaluation.fingerprint import read_run_file, run_file
 from hf_htc.evaluation.predictions import check_same_labels, evaluate_model, predict_batches, predict_file, write_records
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
+from hf_htc.models.errors import HTCError
 
 
 KEYS = ["id", "labels", "scores", "paths", "top_k", "closure", "checkpoint"]
@@ -173,6 +178,7 @@ class TestPredictFile:
         self.run(model, tokenizer, source, whole)
         content = whole.read_bytes()
         resumed.write_bytes(content[: cut if isinstance(cut, int) else int(cut * len(content))])
+        shutil.copy(run_file(whole), run_file(resumed))
         kept = resumed.read_bytes().count(b"\n") // 8 * 8
         assert self.run(model, tokenizer, source, resumed) == (30 - kept, kept)
         assert resumed.read_bytes() == content
@@ -195,6 +201,41 @@ class TestPredictFile:
         assert self.run(model, tokenizer, source, resumed) == (22, 8)
         assert resumed.read_bytes() == whole.read_bytes()
 
+    def test_killed_at_any_moment(self, model, tokenizer, source, tmp_path):
+        """Whatever a kill leaves of output and run file, the next run ends with the bytes of an uninterrupted one."""
+        output, lines = tmp_path / "out.jsonl", source.read_text(encoding="utf-8").split("\n")
+        source.write_text("\n".join(lines[:21]), encoding="utf-8")  # two whole chunks and a half one
+        model.predict("warm up", tokenizer)
+        done_at = operations(lambda: self.run(model, tokenizer, source, output))
+        whole, notes = output.read_bytes(), read_run_file(output)
+        assert whole.count(b"\n") == 20 and len(done_at) > 20
+        for moment in moments(done_at):
+            for path in (output, run_file(output)):
+                path.unlink(missing_ok=True)
+            kill_at(lambda: self.run(model, tokenizer, source, output), moment)
+            found = output.read_bytes() if output.exists() else b""
+            assert whole.startswith(found)
+            predicted, done = self.run(model, tokenizer, source, output)
+            assert predicted + done == 20 and done == (20 if found == whole else found.count(b"\n") // 8 * 8), moment
+            assert output.read_bytes() == whole
+            assert read_run_file(output)[0] == notes[0]
+            assert sum(read_run_file(output)[1], []) == sum(notes[1], [])
+
+    @pytest.mark.parametrize("moment", range(7))
+    def test_killed_while_starting_anew(self, model, tokenizer, source, tmp_path, moment):
+        """Old records never stand beside a run file that takes them for its own."""
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output, threshold=0.6)
+        old = output.read_bytes()
+        kill_at(lambda: self.run(model, tokenizer, source, output, threshold=0.1, overwrite=True), moment)
+        if output.exists() and output.read_bytes() == old:
+            with pytest.raises(HTCError, match="with `threshold` 0.6, this run has 0.1"):
+                self.run(model, tokenizer, source, output, threshold=0.1)
+            return
+        self.run(model, tokenizer, source, output, threshold=0.1)
+        self.run(model, tokenizer, source, tmp_path / "new.jsonl", threshold=0.1)
+        assert output.read_bytes() == (tmp_path / "new.jsonl").read_bytes()
+
     def test_finished_runs_do_nothing(self, model, tokenizer, source, tmp_path, monkeypatch):
         output = tmp_path / "out.jsonl"
         self.run(model, tokenizer, source, output)
@@ -216,10 +257,14 @@ class TestPredictFile:
     @pytest.mark.parametrize(
         "change, message",
         [
-            (lambda lines: lines[1:], "made from another input: its line 1 has the id 'doc\u20280'"),
-            (lambda lines: lines[:20], "made from another input: its line 21 has the id 'doc\u202820'"),
+            (lambda lines: lines[1:], "Line 1 of 'other.jsonl' has changed since it was predicted into line 1 of 'out.jsonl'"),
+            (lambda lines: lines[:20], "another input: 'other.jsonl' has 20 documents, its line 21 has the id 'doc"),
+            (
+                lambda lines: [*lines[:11], lines[11].replace('"}', ' more"}'), *lines[12:]],
+                "Line 12 of 'other.jsonl' has changed since it was predicted into line 12 of 'out.jsonl'. Give `--overwrite`",
+            ),
         ],
-        ids=["first document gone", "shorter input"],
+        ids=["first document gone", "shorter input", "another text under the same id"],
     )
     def test_other_input(self, model, tokenizer, source, tmp_path, change, message):
         output, other = tmp_path / "out.jsonl", tmp_path / "other.jsonl"
@@ -227,32 +272,109 @@ class TestPredictFile:
         content = output.read_bytes()
         lines = [line for line in source.read_text(encoding="utf-8").split("\n") if line]
         other.write_text("\n".join(change(lines)), encoding="utf-8")
-        with pytest.raises(ValueError, match=message.encode("unicode_escape").decode().replace("\\", "\\\\")):
+        with pytest.raises(HTCError, match=re.escape(message)):
             self.run(model, tokenizer, other, output)
         assert output.read_bytes() == content
+        self.run(model, tokenizer, other, output, overwrite=True)
+        self.run(model, tokenizer, other, tmp_path / "new.jsonl")
+        assert output.read_bytes() == (tmp_path / "new.jsonl").read_bytes() != content
 
     @pytest.mark.parametrize(
-        "options, what",
-        [({"checkpoint": "another"}, "checkpoint"), ({"closure": "none"}, "closure"), ({"decoder": "top_down"}, "decoder")],
+        "options, message",
+        [
+            ({"threshold": 0.1}, "with `threshold` 0.6, this run has 0.1"),
+            ({"threshold": None}, "with `threshold` 0.6, this run has None"),
+            ({"top_k": 3}, "with `top_k` 10, this run has 3"),
+            ({"checkpoint": "another"}, "with `checkpoint` 'tiny', this run has 'another'"),
+            ({"closure": "none"}, "with `closure` 'up', this run has 'none'"),
+            ({"decoder": "top_down"}, "with `decoder` 'threshold', this run has 'top_down'"),
+            ({"text_column": "id"}, "with `text_column` 'text', this run has 'id'"),
+            ({"batch_size": 4}, "with `batch_size` 3, this run has 4"),
+        ],
     )
-    def test_other_settings(self, model, tokenizer, source, tmp_path, options, what):
+    def test_other_settings(self, model, tokenizer, source, tmp_path, options, message):
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output, threshold=0.6)
+        content = output.read_bytes()
+        with pytest.raises(
+            HTCError, match=f"'out.jsonl' was made {message}. Give `--overwrite` to start anew, or another output"
+        ):
+            self.run(model, tokenizer, source, output, **{"threshold": 0.6, **options})
+        assert output.read_bytes() == content
+        assert self.run(model, tokenizer, source, output, **{"threshold": 0.6, **options}, overwrite=True) == (30, 0)
+
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (
+                lambda model, _: next(model.classifier.parameters()).data.add_(1e-3),
+                "The weights of the model have changed since 'out.jsonl'",
+            ),
+            (lambda model, _: setattr(model.config, "thresholds", 0.2), "the model's `thresholds` None, this run has 0.2"),
+            (lambda model, _: setattr(model.config, "coherence", "decoder"), "`coherence` 'none', this run has 'decoder'"),
+            (
+                lambda model, _: model.config.id2label.update({0: "other"}),
+                "with another value of the model's `id2label`",
+            ),
+            (lambda _, tokenizer: tokenizer.add_tokens(["new"]), "The tokenizer has changed since"),
+            (lambda *_: 0, None),
+        ],
+        ids=["weights", "thresholds", "coherence", "labels", "tokenizer", "nothing"],
+    )
+    def test_other_checkpoint_of_the_same_name(self, model, tokenizer, source, tmp_path, change, message):
+        output, tokenizer = tmp_path / "out.jsonl", copy.deepcopy(tokenizer)
+        self.run(model, tokenizer, source, output)
+        change(model, tokenizer)
+        if message is None:
+            assert self.run(model, tokenizer, source, output) == (0, 30)
+            return
+        with pytest.raises(HTCError, match=re.escape(message)):
+            self.run(model, tokenizer, source, output)
+
+    @pytest.mark.parametrize("name", ["0.0", "9.9"])
+    def test_other_version(self, model, tokenizer, source, tmp_path, name):
         output = tmp_path / "out.jsonl"
         self.run(model, tokenizer, source, output)
-        with pytest.raises(ValueError, match=f"'out.jsonl' was made with another {what}: its line 1 has .*Remove it"):
-            self.run(model, tokenizer, source, output, **options)
+        first, *rest = run_file(output).read_text().split("\n")
+        run_file(output).write_text("\n".join([json.dumps({**json.loads(first), "version": name}), *rest]))
+        with pytest.raises(HTCError, match=f"'out.jsonl' was made with hf_htc {name}, this is "):
+            self.run(model, tokenizer, source, output)
+
+    def test_output_without_a_run_file(self, model, tokenizer, source, tmp_path):
+        """As version 0.1.0 has left it: nobody knows its threshold, nor its weights."""
+        output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output)
+        run_file(output).unlink()
+        with pytest.raises(HTCError, match="Nothing says what 'out.jsonl' was made with: .* Give `--overwrite` to start anew"):
+            self.run(model, tokenizer, source, output)
+        run_file(output).write_text("{\n")
+        with pytest.raises(HTCError, match="'out.jsonl.run.jsonl' is damaged"):
+            self.run(model, tokenizer, source, output)
+        assert self.run(model, tokenizer, source, output, overwrite=True) == (30, 0)
+        run_file(output).unlink()
+        output.write_bytes(b"")  # as `touch` makes it
+        assert self.run(model, tokenizer, source, output) == (30, 0)
 
     @pytest.mark.parametrize("content", ["no JSON\n", "3\n", '{"id": "doc"}\n', b"\xff\xfe\n"])
     def test_output_that_holds_something_else(self, model, tokenizer, source, tmp_path, content):
         output = tmp_path / "out.jsonl"
+        self.run(model, tokenizer, source, output)
         output.write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(ValueError, match="Line 1 of the output file 'out.jsonl' is no prediction record. Remove"):
+        with pytest.raises(HTCError, match="Line 1 of the output file 'out.jsonl' is no prediction record. Give"):
             self.run(model, tokenizer, source, output)
 
-    def test_output_over_the_input(self, model, tokenizer, source):
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_output_over_the_input(self, model, tokenizer, source, overwrite):
         content = source.read_bytes()
-        with pytest.raises(ValueError, match="Line 1 of the output file 'in.jsonl' is no prediction record"):
-            self.run(model, tokenizer, source, source)
+        with pytest.raises(HTCError, match="in.jsonl' is the input file, which would be lost"):
+            self.run(model, tokenizer, source, source, overwrite=overwrite)
         assert source.read_bytes() == content
+
+    def test_a_bad_first_chunk_leaves_no_output(self, model, tokenizer, source, tmp_path):
+        source.write_text('{"text": 3}\n' + source.read_text(encoding="utf-8"), encoding="utf-8")
+        with pytest.raises(HTCError, match="Line 1 of 'in.jsonl': the text is a int"):
+            self.run(model, tokenizer, source, tmp_path / "new" / "out.jsonl")
+        assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
     @pytest.mark.parametrize(
         "line, error, message",
@@ -266,11 +388,20 @@ class TestPredictFile:
             ("[1]", ValueError, "Line 11 of 'in.jsonl' has no column 'text'; it has list"),
             ('{"text": " "}', ValueError, "Line 11 of 'in.jsonl': the text is empty"),
             ('{"text": null}', TypeError, "Line 11 of 'in.jsonl': the text is a NoneType"),
+            (
+                r'{"text": "a \ud83d b"}',
+                ValueError,
+                r"Line 11 of 'in.jsonl': the text holds \\ud83d, half of a pair of surrogates",
+            ),
+            (r'{"text": "a", "id": ["\udc00"]}', ValueError, r"Line 11 of 'in.jsonl': the id holds \\udc00, half of a pair"),
+            (b'{"text": "\xff"}', ValueError, "Line 11 of 'in.jsonl' is not UTF-8: invalid start byte at byte 10"),
+            ("[" * 100_000, ValueError, "Line 11 of 'in.jsonl' is not valid JSON: "),
         ],
     )
     def test_bad_lines(self, model, tokenizer, source, tmp_path, line, error, message):
         lines = source.read_text(encoding="utf-8").split("\n")
-        source.write_text("\n".join([*lines[:10], line, *lines[10:]]), encoding="utf-8")
+        line = line if isinstance(line, bytes) else line.encode()
+        source.write_bytes(b"\n".join([*(x.encode() for x in lines[:10]), line, *(x.encode() for x in lines[10:])]))
         with pytest.raises(error, match=message):
             self.run(model, tokenizer, source, tmp_path / "out.jsonl")
         # The chunk before it is written; with the line mended, the run goes on behind it.

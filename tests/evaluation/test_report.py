@@ -249,7 +249,8 @@ def test_evaluate_writes_the_report(tokenizer, tmp_path, capsys):
     main(["evaluate", str(tmp_path / "model"), *files, "--output_dir", str(tmp_path / "out"), "--threshold", "0.2"])
     capsys.readouterr()
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"report_test.md", "report_test.html", "predictions_test.jsonl", "scores_test.json"}
+    results = {"report_test.md", "report_test.html", "predictions_test.jsonl", "scores_test.json"}
+    assert names == {*results, "scores_test.json.run.jsonl"}
     page = read((tmp_path / "out" / "report_test.html").read_text())
     scores = json.loads((tmp_path / "out" / "scores_test.json").read_text())
     micro = [row for row in page.rows if row[0] == "micro"][0]

@@ -7,7 +7,7 @@ from tiny_models import make_label_sets
 from transformers import EvalPrediction
 
 from hf_htc import LabelHierarchy
-from hf_htc.evaluation.streaming import StreamingMetrics, label_rows, pack_bits, summary, unpack_bits
+from hf_htc.evaluation.streaming import StreamingMetrics, pack_bits, summary, unpack_bits
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 
 
@@ -37,23 +37,6 @@ class TestBits:
         packed = pack_bits(torch.zeros(0, 10, dtype=torch.bool))
         assert packed.shape == (0, 2)
         assert rows_of(unpack_bits(packed.numpy(), 10)) == []
-
-
-@pytest.mark.parametrize(
-    "labels, expected",
-    [
-        (np.array([[2, 0, -100], [-100, -100, -100], [1, -100, -100]]), [[2, 0], [], [1]]),
-        (np.array([[-100, 3], [-100, -100]]), [[3], []]),
-        (np.array([3, 0, 2]), [[3], [0], [2]]),
-        (np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]], dtype=np.float32), [[1, 2], []]),
-        (np.array([[True, False], [False, True]]), [[0], [1]]),
-    ],
-    ids=["ids", "ids padded on the left", "one id a row", "multi-hot floats", "multi-hot bools"],
-)
-def test_label_rows(labels, expected):
-    indptr, indices = label_rows(labels)
-    assert rows_of((indptr, indices)) == expected
-    assert (indptr.dtype, indices.dtype) == (np.int64, np.int64)
 
 
 class TestStreamingMetrics:

@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import f1_score
 from tiny_models import make_label_sets, make_tree
 
-from hf_htc.evaluation.thresholds import best_threshold, tune_thresholds
+from hf_htc.evaluation import thresholds
+from hf_htc.evaluation.thresholds import best_cut, tune_thresholds
 
 
 def draw(seed, rows=40):
@@ -43,9 +44,39 @@ def test_rare_labels_keep_the_threshold_of_all():
 
 
 def test_by_hand():
-    assert best_threshold(np.array([2.0, 0.0, -2.0]), np.array([True, False, False])) == pytest.approx(1 / (1 + np.exp(-1)))
-    assert best_threshold(np.array([2.0, 2.0]), np.array([True, False])) == pytest.approx(1 / (1 + np.exp(-1.5)))
-    assert best_threshold(np.array([2.0]), np.array([False])) == 0.5
+    assert best_cut(np.array([2.0]), [np.array([2.0, 0.0]), np.array([-2.0])]) == pytest.approx(1 / (1 + np.exp(-1)))
+    assert best_cut(np.array([2.0]), [np.array([2.0, 2.0])]) == pytest.approx(1 / (1 + np.exp(-1.5)))
+    assert best_cut(np.array([]), [np.array([2.0])]) == 0.5
+
+
+def by_sorting(logits, holds):
+    """As version 0.1.0 has it: all entries sorted, F1 behind each."""
+    if not holds.any():
+        return 0.5
+    order = np.argsort(-logits, kind="stable")
+    logits, hits = logits[order], np.cumsum(holds[order])
+    f1 = 2 * hits / (np.arange(1, len(logits) + 1) + hits[-1])
+    f1[:-1][logits[1:] == logits[:-1]] = -1
+    last = int(np.argmax(f1))
+    below = logits[last + 1] if last + 1 < len(logits) else logits[last] - 1.0
+    return float(1 / (1 + np.exp(-(logits[last] + below) / 2)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_counting_equals_sorting(seed, tmp_path, monkeypatch):
+    """Also from a file in float32, in blocks of few documents and labels, bit for bit; a label given twice counts once."""
+    monkeypatch.setattr(thresholds, "_ENTRIES", 40)
+    monkeypatch.setattr(thresholds, "_COLUMNS", 2)
+    tree, gold, hot, logits = draw(seed)
+    stored = np.memmap(tmp_path / "logits", dtype=np.float32, mode="w+", shape=logits.shape)
+    stored[:] = logits if seed % 2 else np.random.default_rng(seed).normal(size=logits.shape)
+    wide, gold = np.asarray(stored, dtype=np.float64), [[*row, *row] for row in gold]
+    assert tune_thresholds(stored, gold, tree) == by_sorting(wide.ravel(), hot.ravel())
+    levels = tune_thresholds(stored, gold, tree, "level")
+    for level in tree.level_units():
+        assert {levels[label] for label in level} == {by_sorting(wide[:, level].ravel(), hot[:, level].ravel())}
+    labels = tune_thresholds(stored, gold, tree, "label", least_support=1)
+    assert labels == [by_sorting(wide[:, label], hot[:, label]) for label in range(tree.num_labels)]
 
 
 def test_wrong_arguments_are_refused():

@@ -9,6 +9,9 @@ from tiny_models import make_dag, make_label_sets, make_texts
 
 from hf_htc import load_htc_dataset
 from hf_htc.cli.main import main
+from hf_htc.data.front_matter import split_front_matter
+from hf_htc.data.sources import has_configs
+from hf_htc.hub.dataset_card import describe_dataset
 
 
 @pytest.fixture
@@ -69,3 +72,31 @@ def test_a_licence_in_words_and_a_used_folder(files, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["data", "publish"])
     assert "the commands are check, export" in capsys.readouterr().err
+
+
+FRONT_MATTERS = {
+    "---\na: b\n---\n\nbody": ({"a": "b"}, "body"),
+    '---\na: "x---"\nb: x --- y\n---\nbody\n---\nmore': ({"a": "x---", "b": "x --- y"}, "body\n---\nmore"),
+    "---\r\na: |\r\n  x\r\n  ---\r\n  y\r\n---\r\nbody": ({"a": "x\n---\ny\n"}, "body"),
+    "\ufeff---\na: 1\n---": ({"a": 1}, ""),
+    "---\n---\nbody": ({}, "body"),
+    "---\n- 1\n---\nbody": ({}, "body"),
+    "body\n---\na: b\n---\n": ({}, "body\n---\na: b\n---\n"),
+    "---\nnever closed": ({}, "---\nnever closed"),
+}
+
+
+@pytest.mark.parametrize("text", FRONT_MATTERS)
+def test_front_matter(text):
+    assert split_front_matter(text) == FRONT_MATTERS[text]
+
+
+def test_dashes_in_a_value(files, tmp_path):
+    """A licence in words may hold them; the README is completed, read again and knows its files."""
+    target = tmp_path / "news"
+    main(["data", "export", *files, "--output_dir", str(target), "--license", "Free --- really---", "--description", "a\n---\nb"])
+    head, body = split_front_matter((target / "README.md").read_text())
+    assert head["license_name"] == "Free --- really---" and head["configs"] and "a\n---\nb" in body
+    assert has_configs(target / "README.md")
+    describe_dataset(target / "README.md", own(files), "news")
+    assert split_front_matter((target / "README.md").read_text())[0]["license_name"] == "Free --- really---"

@@ -184,6 +184,8 @@ class TestExamples:
         assert card_examples(work / "on-a-dag") == ["the first example", "the second"]
         assert card_examples(work / "flat") == [] == card_examples(tmp_path)
         assert card_examples("me/not-there") == []  # offline
+        (tmp_path / "README.md").write_text("---\nx: a---\nwidget:\n- text: |\n    one\n    ---\n    two\n---\n")
+        assert card_examples(tmp_path) == ["one\n---\ntwo\n"]
         for front in ("widget: 5", "widget: [", "- 1"):
             (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
             assert card_examples(tmp_path) == []

@@ -10,13 +10,39 @@ import numpy as np
 import pytest
 from tiny_models import make_dag, make_tree
 
-from hf_htc.models.coding_tree import build_coding_tree, check_coding_tree, structural_entropy
+from hf_htc.models.coding_tree import _measure, _neighbours, build_coding_tree, check_coding_tree
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "global"
 TREES = {path.stem.removeprefix("hitin_coding_tree_"): path for path in sorted(FIXTURES.glob("hitin_coding_tree_*.json"))}
 # Parent of each node in the order of the published files, -1 on the first level; no names.
 TAXONOMIES = json.loads((FIXTURES / "hitin_taxonomy_parents.json").read_text())
+
+
+def structural_entropy(parents, tree):
+    """
+    Structural entropy of a hierarchy's graph under a coding tree, in bits.
+
+    Args:
+        parents (`list[list[int]]` of length `M`): As in [`build_coding_tree`].
+        tree (`list[list[int]]`): A coding tree.
+
+    Returns:
+        `float`: `-sum over the nodes a below the root of cut_a / volume_root * log2(volume_a / volume_parent(a))`; nodes without
+        edges add nothing.
+    """
+    neighbours = _neighbours(parents)
+    total = sum(sum(row.values()) for row in neighbours)
+    volumes, cuts = _measure(list(range(len(parents))), neighbours)
+    place, entropy = list(range(len(parents))), 0.0
+    for layer in tree:
+        place = [layer[node] for node in place]
+        above = _measure(place, neighbours)
+        for node, parent in enumerate(layer):
+            if cuts[node]:
+                entropy -= cuts[node] / total * math.log2(volumes[node] / above[0][parent])
+        volumes, cuts = above
+    return entropy
 
 
 def as_rows(flat):

@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from hf_htc import LabelHierarchy
 from hf_htc.models.coherence import CoherentMax, coherent_bce, label_edges
 from hf_htc.models.configuration_flat import FlatConfig
+from hf_htc.models.errors import HTCError
 
 
 ARRAYS = np.load(Path(__file__).parent.parent / "fixtures" / "global" / "chmcnn.npz")
@@ -276,7 +277,7 @@ def test_labels_as_given_are_refused(coherence, tmp_path):
     plain = make_model("flat", make_tree(), statistics=False)
     plain.set_label_statistics([[0], [1]])
     plain.save_pretrained(tmp_path)
-    with pytest.raises(StrictDataclassError, match="needs closed labels"):
+    with pytest.raises(HTCError, match="needs closed labels"):
         type(plain).from_pretrained(tmp_path, coherence=coherence)
 
 
@@ -297,7 +298,7 @@ def test_an_unknown_coherence_is_refused(tmp_path):
         FlatConfig(hierarchy=make_tree(), coherence="always")
     model = make_model("flat", make_tree())
     model.save_pretrained(tmp_path)
-    with pytest.raises(StrictDataclassError, match=message):
+    with pytest.raises(HTCError, match=message):
         type(model).from_pretrained(tmp_path, coherence="always")
 
 

@@ -1,13 +1,21 @@
 """`predict`: names, paths and scores, in the order of the texts, whatever the batches."""
 
+import copy
+import json
 import logging
+import pickle
+import sys
+import threading
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_dag, make_model, make_texts, make_tokenizer, make_tree
 
 import hf_htc
+from hf_htc.models.decoding import DECODERS
+from hf_htc.models.errors import HTCError
 
 
 METHODS = list(hf_htc.METHODS)
@@ -142,3 +150,148 @@ def test_thresholds_in_the_config_are_checked():
         make_model("flat", make_tree(), thresholds=2)
     with pytest.raises(StrictDataclassError, match="2 entries for 13 labels"):
         make_model("flat", make_tree(), thresholds=[0.5, 0.5])
+
+
+# ---------------------------------------------------------------------------------------------- several threads
+
+
+def in_threads(calls):
+    """What the calls give when each has a thread of its own and all begin at once."""
+    results, start = [None] * len(calls), threading.Barrier(len(calls))
+
+    def run(place):
+        start.wait()
+        try:
+            results[place] = calls[place]()
+        except BaseException as error:  # noqa: BLE001
+            results[place] = error
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(calls))]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # as many changes of the thread as there can be
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    return results
+
+
+@pytest.mark.parametrize("method", ["flat", "hpt", "himatch, dot product", "hidec"])
+def test_eight_threads_on_a_model_in_train_mode_agree(method):
+    tokenizer, decoders = make_tokenizer(), [*DECODERS, "threshold", "single_path"]
+    model = make_model(method, make_tree(), text_dropout=0.5).train()
+    still = next(module for module in model.modules() if isinstance(module, torch.nn.Dropout)).eval()  # frozen by somebody
+    modes = [module.training for module in model.modules()]
+
+    def calls():
+        options = {"threshold": 0.01, "batch_size": 2, "closure": "none", "show_progress_bar": False}
+        return [
+            lambda i=i, kind=kind: model.predict(make_texts(12, seed=i), tokenizer, decoder=kind, **options)
+            for i, kind in enumerate(decoders)
+        ]
+
+    expected = [call() for call in calls()]
+    assert all(any(row["labels"] for row in rows) for rows in expected)
+    model = copy.deepcopy(model)  # nothing is made yet
+    for _ in range(3):
+        assert in_threads(calls()) == expected
+        assert [module.training for module in model.modules()] == modes
+    assert not still.training and model.training
+
+
+def test_threads_that_cut_texts_elsewhere_share_a_tokenizer():
+    tokenizer, texts = make_tokenizer(), [" ".join(make_texts(6, seed=i)) for i in range(40)]
+    models = [make_model("flat", make_tree(), pooling="mean", statistics=False) for _ in range(8)]
+    for length, model in enumerate(models, 4):
+        model.config.max_text_length = 2 * length
+    calls = [lambda model=model: model.predict(texts, tokenizer, batch_size=1, threshold=0.0, closure="none") for model in models]
+    expected = [call() for call in calls]
+    assert len({str(rows) for rows in expected}) == 8
+    assert in_threads(calls) == expected
+
+
+def test_a_prediction_that_is_not_finished_holds_the_mode_of_the_others():
+    model, tokenizer, texts = make_model("hiagm", make_tree()).train(), make_tokenizer(), make_texts(4)
+    first, second = (model.iter_logits(texts, tokenizer, batch_size=1) for _ in range(2))
+    next(first), next(second)
+    first.close()
+    assert not model.training
+    next(second)
+    second.close()
+    assert model.training
+    with pytest.raises(FloatingPointError):
+        with torch.no_grad():
+            model.classifier.out_bias.fill_(float("nan"))
+        model.predict(texts, tokenizer)
+    assert model.training
+
+
+def test_models_that_predicted_can_be_copied_and_pickled():
+    model, tokenizer = make_model("hpt", make_tree()), make_tokenizer()
+    row = model.predict("the match", tokenizer, decoder="coherent")
+    assert copy.deepcopy(model).predict("the match", tokenizer, decoder="coherent") == row
+    assert pickle.loads(pickle.dumps(model)).predict("the match", tokenizer, decoder="coherent") == row
+
+
+# ---------------------------------------------------------------------------------------------- thresholds of any kind
+
+
+@pytest.mark.parametrize(
+    "number",
+    [np.float32(0.25), np.float64(0.25), np.array(0.25), torch.tensor(0.25), torch.tensor(0.25, dtype=torch.bfloat16)],
+    ids=repr,
+)
+def test_thresholds_of_numpy_and_torch_are_numbers(number, tokenizer, tmp_path):
+    model, texts = make_model("flat", make_tree()), make_texts(5)
+    expected = model.predict(texts, tokenizer, threshold=0.25)
+    assert model.predict(texts, tokenizer, threshold=number) == expected
+    assert model.predict(texts, tokenizer, threshold=[number] * 13) == expected
+    model.config.thresholds = number
+    assert type(model.config.thresholds) is float and model.predict(texts, tokenizer) == expected
+    made = make_model("flat", make_tree(), thresholds=[number] * 13)
+    assert made.config.thresholds == [0.25] * 13
+    made.save_pretrained(tmp_path)
+    assert type(made).from_pretrained(tmp_path).config.thresholds == [0.25] * 13
+
+
+def test_thresholds_as_arrays_and_whole_numbers(tokenizer):
+    model, text = make_model("flat", make_tree()), make_texts(1)[0]
+    limits = np.linspace(0, 1, 13)
+    expected = model.predict(text, tokenizer, threshold=limits.tolist())
+    for given in (limits, torch.from_numpy(limits), tuple(limits)):
+        model.config.thresholds = given
+        assert model.config.thresholds == limits.tolist()
+        assert model.predict(text, tokenizer) == model.predict(text, tokenizer, threshold=given) == expected
+    for given in (np.int64(1), 1, np.zeros(13, dtype=int)):
+        model.config.thresholds = given
+        json.dumps(model.config.thresholds)
+        assert len(model.predict(text, tokenizer, closure="none")["labels"]) == (0 if np.max(given) else 13)
+    for wrong in (
+        np.float32(1.5),
+        np.array([0.5] * 12),
+        torch.full((13,), torch.nan),
+        np.array(True),
+        np.array(["a"] * 13),
+        "0.5",
+    ):
+        with pytest.raises(HTCError, match="threshold"):
+            model.predict(text, tokenizer, threshold=wrong)
+
+
+# ---------------------------------------------------------------------------------------------- what is replaced is noticed
+
+
+def test_new_label_names_are_noticed(tokenizer):
+    model = make_model("flat", make_tree())
+    old = model.predict("the match", tokenizer, threshold=0.0, closure="none", decoder="coherent")
+    model.config.id2label = {i: f"new {name}" for i, name in enumerate(make_tree().label_names)}
+    found = model.predict("the match", tokenizer, threshold=0.0, closure="none", decoder="coherent")
+    assert found["labels"] == [f"new {name}" for name in old["labels"]] and found["scores"] == old["scores"]
+    hierarchy = model.config.get_hierarchy()
+    assert model.config.get_hierarchy() is hierarchy is copy.deepcopy(model.config).get_hierarchy()
+    model.config.hierarchy = {"parents": [[] for _ in range(13)]}
+    assert model.config.get_hierarchy().num_levels == 1
+    assert len(model.predict("the match", tokenizer, decoder="one_per_level")["labels"]) == 1

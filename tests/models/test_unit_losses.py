@@ -32,8 +32,10 @@ def load(name):
 
 
 def make_units(sizes, num_documents=None, document=None):
+    """Units that stand one behind the other; `sizes` says how many entries each has."""
     document = torch.arange(len(sizes)) if document is None else torch.as_tensor(document)
-    return Units.of_sizes(torch.as_tensor(sizes), document, num_documents or int(document.max()) + 1)
+    unit = torch.repeat_interleave(torch.arange(len(sizes)), torch.as_tensor(sizes))
+    return Units(unit, document, num_documents or int(document.max()) + 1)
 
 
 def value_and_gradients(loss, *inputs):

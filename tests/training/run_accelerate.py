@@ -111,7 +111,7 @@ def stop_and_resume(folder, tokenizer, output, processes):
     resumed, resumed_result = run("stopped", resume=True)
     seen["same_losses"] = losses(resumed_result) == losses(whole_result)
     seen["same_weights"] = all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters()))
-    seen["random_states"] = len(list((output / "stopped" / "checkpoint-5").glob("random_states_*.pkl")))
+    seen["random_states"] = len(list((output / "stopped" / "checkpoint-5").glob("random_state_*.safetensors")))
     try:
         run("spoiled", spoil)
     except FloatingPointError as error:

@@ -81,9 +81,10 @@ def test_grouping_by_length_draws_the_trainers_order(tokenizer, tmp_path):
 
 def test_learning_rates_and_statistics_come_as_with_the_trainer(tokenizer, tmp_path):
     model = make_model("flat", make_tree(), statistics=False)
-    arguments = HTCTrainingArguments(str(tmp_path), max_steps=1, disable_tqdm=True, **QUIET)
+    options = {"max_steps": 1, "logging_steps": 1, "warmup_steps": 0, "disable_tqdm": True, **QUIET}
+    arguments = HTCTrainingArguments(str(tmp_path), **options)
     result = train_with_accelerate(model, arguments, make_dataset(45), None, tokenizer, max_length=7)
-    assert (arguments.learning_rate, arguments.classifier_learning_rate) == (1e-4, 5e-3)
+    assert result.state.log_history[0]["learning_rate"] == 1e-4 and arguments.learning_rate is None
     assert model.config.num_train_documents == 45 and model.config.label_closure == "closed"
     assert model.config.max_text_length == 7 and result.state.global_step == 1
 

@@ -73,7 +73,7 @@ def test_a_checkpoint_loads_as_a_model(tokenizer, tmp_path):
 @pytest.mark.parametrize("limit", [1, 2])
 def test_the_best_checkpoint_is_never_deleted_and_ends_in_the_model(limit, tokenizer, tmp_path):
     # The first evaluation is the best one: the loss of the training documents falls, and here more is better.
-    options = {"num_train_epochs": 4, "save_total_limit": limit, "metric_for_best_model": "eval_loss",
+    options = {"num_train_epochs": 4, "save_total_limit": limit, "metric_for_best_model": "eval_loss", "greater_is_better": True,
                "classifier_learning_rate": 5e-2}  # fmt: skip
     model, result = run(tmp_path, tokenizer, eval_dataset=make_dataset(), **options)
     scores = [entry["eval_loss"] for entry in result.state.log_history if "eval_loss" in entry]
@@ -167,10 +167,11 @@ def test_what_cannot_be_resumed_is_refused(tokenizer, tmp_path):
         run(tmp_path / "trainer", tokenizer, loop={"resume_from_checkpoint": True}, **SAVING)
     with pytest.raises(ValueError, match="'checkpoint-8' was written by `--loop accelerate`"):
         checkpoint_to_resume("true", tmp_path / "loop", "trainer")
-    with pytest.raises(ValueError, match="was written with 8 documents a step and process, and this run has 4"):
+    with pytest.raises(ValueError, match="was written with 8 documents per step and process, and this run has 4"):
         options = {**SAVING, "per_device_train_batch_size": 4}
         run(tmp_path / "loop", tokenizer, loop={"resume_from_checkpoint": True}, **options)
-    (tmp_path / "loop" / "checkpoint-8" / "random_states_1.pkl").write_bytes(b"")
+    state = tmp_path / "loop" / "checkpoint-8" / "loop_state.json"
+    state.write_text(state.read_text().replace('"processes": 1', '"processes": 2'))
     with pytest.raises(ValueError, match="was written with 2 processes, and this run has 1"):
         run(tmp_path / "loop", tokenizer, loop={"resume_from_checkpoint": True}, **SAVING)
     (tmp_path / "loop" / "checkpoint-6" / "model.safetensors").write_bytes(b"nothing")

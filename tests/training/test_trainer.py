@@ -19,6 +19,7 @@ import hf_htc
 from hf_htc.data import HTCDataCollator
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.training import EitherMetricEarlyStopping, HTCTrainingArguments, build_trainer
+from hf_htc.training.loop_checkpoints import last_checkpoint
 from hf_htc.training.optimizer import is_classifier_parameter
 
 
@@ -63,7 +64,8 @@ def test_one_large_batch_and_accumulated_small_ones_agree(method, tokenizer, tmp
 
 
 def test_two_processes_agree_with_one(tokenizer, tmp_path):
-    """One launch trains all methods: world size, loss curve, weights, metrics, with label rows of unequal width."""
+    """One launch trains all methods: world size, loss curve, weights, metrics, with label rows of unequal width; signals on
+    either side of a step's end, resumed runs, a NaN in one process."""
     for method in METHODS:
         make_model(method, make_tree()).save_pretrained(tmp_path / method)
         tokenizer.save_pretrained(tmp_path / method)
@@ -88,6 +90,20 @@ def test_two_processes_agree_with_one(tokenizer, tmp_path):
         assert len(counted) > 5
         for key in counted:
             assert two["metrics"][key] == pytest.approx(one["metrics"][key], abs=1e-9), key
+    stops = results[2]["stops"]
+    assert len(stops) == 2 and len(stops[0]) == 6
+    steps = {
+        "one alone, before a step": 3,
+        "on either side of a step's end": 3,
+        "one, and the other a step later": 2,
+        "Ctrl-C": 3,
+    }
+    for seen in stops:
+        for name in seen.keys() - {"nan"}:
+            expected = {"at": steps.get(name, 3), "interrupted": True, "given_back": True, "resumed": 5, "same_weights": True}
+            assert {key: value for key, value in seen[name].items() if key != "seconds"} == expected, name
+            assert seen[name]["seconds"] < 30, name  # they do not wait for each other
+        assert "NaN or infinite at step 3" in seen["nan"]
 
 
 def test_evaluation_gives_loss_and_metrics_over_all_documents(tokenizer, tmp_path):
@@ -141,9 +157,9 @@ def test_the_classifier_has_its_own_learning_rate(tokenizer, tmp_path):
 
 def test_recommended_learning_rates_fill_what_is_left_open(tokenizer, tmp_path):
     model = make_model("flat", make_tree())
-    arguments = HTCTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
-    build_trainer(model, arguments, make_dataset(), tokenizer=tokenizer)
-    assert (arguments.learning_rate, arguments.classifier_learning_rate) == (1e-4, 5e-3)
+    arguments = HTCTrainingArguments(str(tmp_path), eval_strategy="no")
+    trainer = build_trainer(model, arguments, make_dataset(), tokenizer=tokenizer)
+    assert (trainer.args.learning_rate, trainer.args.classifier_learning_rate) == (1e-4, 5e-3)
 
 
 def test_label_statistics_are_taken_once(tokenizer, tmp_path):
@@ -229,8 +245,6 @@ def test_a_killed_and_resumed_run_has_the_same_loss_tail(tokenizer, tmp_path):
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    from hf_htc.cli.train import last_checkpoint
-
     checkpoint = last_checkpoint(tmp_path / "killed")
     assert Path(checkpoint).name == "checkpoint-4"
     resumed = _resumable(tmp_path / "killed", tokenizer)
@@ -242,12 +256,11 @@ def test_a_killed_and_resumed_run_has_the_same_loss_tail(tokenizer, tmp_path):
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    from hf_htc.cli.train import last_checkpoint
-
     for step, whole in ((2, True), (10, True), (12, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+            for name in ("model.safetensors", "trainer_state.json"):
+                (tmp_path / f"checkpoint-{step}" / name).write_text("{}")
     assert last_checkpoint(tmp_path).endswith("checkpoint-10")
     with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
         last_checkpoint(tmp_path / "nothing")

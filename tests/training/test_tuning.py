@@ -1,21 +1,40 @@
 """The search of settings: spaces, what reaches a trial's optimizer and model, failures, pruning, seeds."""
 
+import json
 import math
 import os
+import shutil
 import signal
+import sqlite3
 
 import optuna
 import pytest
 import torch
-from tiny_models import make_model, make_tree
+from kills import kill_at, moments, operations
+from tiny_models import make_encoder_config, make_model, make_tokenizer, make_tree
 from training_data import make_dataset
-from transformers import TrainerCallback
+from transformers import AutoModel, AutoModelForMaskedLM, TrainerCallback
 
 import hf_htc
+from hf_htc.evaluation.fingerprint import fingerprint, weights_digest
+from hf_htc.models.configuration_textrcnn import TextRCNNConfig
+from hf_htc.models.errors import HTCError
+from hf_htc.models.modeling_textrcnn import TextRCNNModel
+from hf_htc.models.whole_files import whole_file
 from hf_htc.training import HTCTrainingArguments, search_spaces
 from hf_htc.training.optimizer import is_classifier_parameter
 from hf_htc.training.search_spaces import SPACES, check_against_config, read_search_space, search_space, suggest
-from hf_htc.training.tuning import MedianAtSameShare, finished_trials, open_study, search, trial_records
+from hf_htc.training.tuning import (
+    MedianAtSameShare,
+    enqueue,
+    finished_trials,
+    objectives,
+    open_study,
+    remove_study,
+    search,
+    starting_values,
+    trial_records,
+)
 
 
 HIAGM = hf_htc.config_class("hiagm")
@@ -117,7 +136,7 @@ def test_the_first_trial_has_the_settings_without_a_search(tokenizer, tmp_path):
     assert params["node_dim"] in (7, 8, 9)
 
 
-@pytest.mark.parametrize("objective", ["micro_f1", "macro_f1", "mean"])
+@pytest.mark.parametrize("objective", ["micro_f1", "mean", "samples_f1", "level_2_micro_f1", "consistency", "loss"])
 def test_a_trial_has_the_value_of_the_epoch_that_would_be_kept(tokenizer, tmp_path, objective):
     metric = "micro_f1" if objective == "mean" else objective
 
@@ -128,12 +147,14 @@ def test_a_trial_has_the_value_of_the_epoch_that_would_be_kept(tokenizer, tmp_pa
     log = Log()
     study, best = run_search(
         tmp_path, tokenizer, RATES, trials=1, objective=objective, callbacks=[log], num_train_epochs=4,
-        metric_for_best_model=metric, learning_rate=3e-3, classifier_learning_rate=0.05,
+        metric_for_best_model=metric, learning_rate=3e-3, classifier_learning_rate=0.05, greater_is_better=objective != "loss",
+        study=open_study(seed=0, direction=objectives(make_tree())[objective]),
     )  # fmt: skip
-    kept = max(log.log, key=lambda entry: entry[f"eval_{metric}"])
+    kept = (min if objective == "loss" else max)(log.log, key=lambda entry: entry[f"eval_{metric}"])
     assert len({entry["eval_micro_f1"] for entry in log.log}) > 1
     expected = {**kept, "eval_mean": (kept["eval_micro_f1"] + kept["eval_macro_f1"]) / 2}[f"eval_{objective}"]
     assert best.value == pytest.approx(expected, abs=1e-12)
+    assert {name for name in objectives(make_tree()) if name != "mean"} <= set(best.user_attrs["scores"])
     assert best.user_attrs["scores"]["epoch"] == kept["epoch"] and best.user_attrs["scores"]["micro_f1"] == kept["eval_micro_f1"]
 
 
@@ -170,7 +191,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(tokenizer, tmp_path):
 
     study, best = run_search(tmp_path, tokenizer, RATES, make, trials=3, per_device_eval_batch_size=4)
     first, second, third = trial_records(study)
-    assert first["state"] == "failed" and first["reason"].startswith("FloatingPointError: The model gave NaN logits")
+    assert first["state"] == "failed" and "FloatingPointError: The model gave NaN logits" in first["reason"]
     assert second["state"] == "failed" and second["reason"] == "RuntimeError: no room for this model"
     assert second["params"].keys() == RATES.keys()
     assert third["state"] == "complete" and best.number == 2 and len(finished_trials(study)) == 3
@@ -206,8 +227,10 @@ def test_a_search_without_a_complete_trial_says_why(tokenizer, tmp_path):
 
 
 def test_wrong_arguments_are_refused(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="`objective` is 'f1'"):
+    with pytest.raises(HTCError, match="`objective` is 'f1'; allowed are 'mean', .*'level_3_micro_f1', .*'loss'"):
         run_search(tmp_path, tokenizer, RATES, objective="f1")
+    with pytest.raises(HTCError, match="The study has the direction 'maximize'; 'loss' needs 'minimize'"):
+        run_search(tmp_path, tokenizer, RATES, objective="loss")
     with pytest.raises(ValueError, match="`trials` is 0"):
         run_search(tmp_path, tokenizer, RATES, trials=0)
     with pytest.raises(ValueError, match="no validation data"):
@@ -240,6 +263,11 @@ def test_pruning_compares_at_the_same_share_of_training():
     assert not record(study, 200, {40: 0.0}, complete=False).should_prune()  # nobody was evaluated as early
     assert not open_study().pruner.prune(study, study.trials[-1])
     assert MedianAtSameShare().min_trials == 4
+    losses = open_study(pruning=True, direction="minimize")
+    for value in (0.2, 0.4, 0.6, 0.8):
+        record(losses, 20, {10: value})
+    assert not record(losses, 20, {10: 0.49}, complete=False).should_prune()
+    assert record(losses, 20, {10: 0.51}, complete=False).should_prune()
 
 
 def test_a_trial_behind_the_others_is_stopped(tokenizer, tmp_path):
@@ -254,7 +282,7 @@ def test_a_trial_behind_the_others_is_stopped(tokenizer, tmp_path):
 
 
 def test_a_resumed_study_draws_new_values_and_repeats_what_was_cut_off(tmp_path):
-    file, settings = tmp_path / "new" / "study.db", {"method": "flat", "seed": 1}
+    file, settings = tmp_path / "new" / "study.db", fingerprint({"method": "flat", "seed": 1})
 
     def draw(count):
         study = open_study(file, seed=1, settings=settings)
@@ -268,15 +296,15 @@ def test_a_resumed_study_draws_new_values_and_repeats_what_was_cut_off(tmp_path)
     study = draw(3)
     rates = [trial.params["learning_rate"] for trial in study.trials]
     assert len(set(rates)) == 5
-    again = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
+    again = open_study(seed=1)
     assert suggest(again.ask(), RATES)["learning_rate"] == rates[0]  # the seed decides
     suggest(study.ask(), RATES)  # left running by a process that is gone
     study = open_study(file, seed=1, settings=settings)
     assert [trial.state.name for trial in study.trials[5:]] == ["FAIL", "WAITING"]
     assert len(finished_trials(study)) == 5
     assert len(open_study(file, seed=1, settings=settings).trials) == 7  # repeated once, not once more
-    with pytest.raises(ValueError, match=r"'study.db' were made with another `method`: 'flat', now 'hiagm'"):
-        open_study(file, seed=1, settings={**settings, "method": "hiagm"})
+    with pytest.raises(ValueError, match=r"'study.db' was made with `method` 'flat', this run has 'hiagm'. Give `--overwrite`"):
+        open_study(file, seed=1, settings=fingerprint({"method": "hiagm", "seed": 1}))
 
 
 # ---------------------------------------------------------------------------------------------- search spaces
@@ -366,3 +394,165 @@ def test_values_come_from_their_ranges():
     assert 18 < small < 42  # half of a log-uniform range lies below its geometric mean
     trial = study.ask()
     assert suggest(trial, space) == suggest(trial, space)
+
+
+# ---------------------------------------------------------------------------------------------- the defaults, and kills
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """Folders of tiny encoders, with and without a head of masked language modelling."""
+    folder = tmp_path_factory.mktemp("encoders")
+    tokenizer = make_tokenizer()
+    for name, config, auto in (
+        ("bert", make_encoder_config(), AutoModel),
+        ("bert_mlm", make_encoder_config(), AutoModelForMaskedLM),
+        ("roberta_mlm", make_encoder_config("roberta", max_position_embeddings=70), AutoModelForMaskedLM),
+        ("gpt2", make_encoder_config("gpt2"), AutoModel),
+        ("textrcnn", TextRCNNConfig(vocab_size=len(tokenizer), embedding_size=8, gru_hidden_size=4, num_filters=4), None),
+    ):
+        (TextRCNNModel(config) if auto is None else auto.from_config(config)).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("method", hf_htc.METHODS)
+def test_trial_0_is_a_run_without_a_search(method, encoders, tokenizer, tmp_path):
+    """On every kind of encoder the resolved defaults lie in the space, and all that is drawn from it makes a model."""
+    model_class, config_class, tree = hf_htc.model_class(method), hf_htc.config_class(method), make_tree()
+    seen = []
+    for encoder in sorted(encoders.iterdir()):
+        if encoder.name == "textrcnn" and method in ("hpt", "ptmt"):
+            continue  # refused: its tokens do not attend to each other
+
+        def make(options, encoder=encoder):
+            torch.manual_seed(7)
+            return model_class.from_text_encoder(str(encoder), hierarchy=tree, tokenizer=tokenizer, **options)
+
+        args, default = arguments(tmp_path), make({})
+        names = search_space(method, config_class)
+        rate = getattr(default.config.text_config, "recommended_learning_rate", None)
+        defaults = search_spaces.default_values(names, args, default.config)
+        space = search_space(method, config_class, tree.num_nodes, encoder_rate=rate, defaults=defaults)
+        assert space.keys() == names.keys() and None not in defaults.values()
+        values = starting_values(space, args, default.config)
+        assert values == defaults
+        study = open_study(seed=0)
+        enqueue(study, values)
+        first = suggest(study.ask(), space)
+        assert first == defaults
+        again = make({name: first[name] for name in search_spaces.method_part(space)})
+        assert again.config.to_dict() == default.config.to_dict()
+        assert weights_digest(again) == weights_digest(default)
+        for name, value in default.config.recommended_training.items():
+            assert first[name] == value, name
+        for name in search_spaces.training_part(space):
+            assert name in default.config.recommended_training or first[name] == getattr(args, name), name
+        for _ in range(6):
+            drawn = suggest(study.ask(), space)
+            options = {name: drawn[name] for name in search_spaces.method_part(space)}
+            config_class(text_config=default.config.text_config, hierarchy=tree, **options)
+        seen.append((encoder.name, defaults))
+    if method == "ptmt":
+        assert {name: values["mlm_alpha"] for name, values in seen} == {
+            "bert": 0.0, "bert_mlm": 0.7, "gpt2": 0.0, "roberta_mlm": 0.7,
+        }  # fmt: skip
+
+
+def test_options_that_the_user_gives_move_the_defaults(encoders, tokenizer, tmp_path):
+    """HiMatch's product has a joint embedding of twice the encoder's width, which no list of numbers can know."""
+    himatch, tree = hf_htc.model_class("himatch"), make_tree()
+    fixed = {"prediction": "dot_product"}
+    model = himatch.from_text_encoder(str(encoders / "bert"), hierarchy=tree, tokenizer=tokenizer, **fixed)
+    names = search_space("himatch", himatch.config_class, fixed=fixed)
+    defaults = search_spaces.default_values(names, arguments(tmp_path), model.config)
+    changes = {"gamma": {"type": "uniform", "low": 0.1, "high": 0.3}}
+    space = search_space("himatch", himatch.config_class, fixed=fixed, changes=changes, defaults=defaults)
+    assert space["joint_dim"]["choices"] == sorted([2 * model.config.text_config.hidden_size, 100, 200, 400])
+    assert space["gamma"] == changes["gamma"]  # the user's range is the user's, also without the default, 0.5
+    assert set(starting_values(space, arguments(tmp_path), model.config)) == set(space) - {"gamma"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "expected"),
+    [
+        ({"type": "uniform", "low": 0.7, "high": 0.99}, 0.0, {"type": "uniform", "low": 0.0, "high": 0.99}),
+        ({"type": "log_uniform", "low": 0.1, "high": 1.0}, 10, {"type": "log_uniform", "low": 0.1, "high": 10}),
+        ({"type": "log_uniform", "low": 0.1, "high": 1.0}, 0, {"type": "uniform", "low": 0, "high": 1.0}),
+        ({"type": "integer", "low": 1, "high": 3}, 5, {"type": "integer", "low": 1, "high": 5}),
+        ({"type": "integer", "low": 1, "high": 3}, 0.5, {"type": "uniform", "low": 0.5, "high": 3}),
+        ({"type": "integer", "low": 1, "high": 3}, 2, {"type": "integer", "low": 1, "high": 3}),
+        ({"type": "categorical", "choices": [1, 3]}, 2, {"type": "categorical", "choices": [1, 2, 3]}),
+        ({"type": "categorical", "choices": ["b", "c"]}, "a", {"type": "categorical", "choices": ["b", "c", "a"]}),
+        ({"type": "integer", "low": 1, "high": 3}, "auto", {"type": "categorical", "choices": ["auto"]}),
+    ],
+)
+def test_an_entry_grows_to_its_default(entry, value, expected):
+    assert search_spaces.grown(entry, value) == expected
+    assert search_spaces.holds(expected, value)
+
+
+def test_a_search_killed_at_any_moment_goes_on_to_the_same_trials(tokenizer, tmp_path):
+    """
+    Every value that SQLite holds is written in between. What stands for the training here is a sum, so that it is quick; that a
+    training gives the same scores twice, another test says.
+    """
+    space = {
+        **RATES,
+        "node_dim": {"type": "integer", "low": 3, "high": 9},
+        "prior": {"type": "categorical", "choices": ["a", "b"]},
+    }
+    settings = fingerprint({"method": "hiagm"})
+
+    def run(file, number):
+        study = open_study(file, seed=3, settings=settings)
+        if not study.trials:
+            enqueue(study, {"learning_rate": 1e-3, "node_dim": 6})
+        while len(finished_trials(study)) < number:
+            trial = study.ask()
+            values = suggest(trial, space)
+            trial.set_user_attr("steps", 1)
+            study.tell(trial, values["learning_rate"] * values["node_dim"] - values["classifier_learning_rate"])
+        with whole_file(file.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps([(trial.params, trial.value) for trial in finished_trials(study)]))
+
+    file, kills = tmp_path / "study.db", 0
+    run(tmp_path / "ten.db", 10)  # from the eleventh on the sampler looks at the values of the others
+    for start, number in ((None, 1), (tmp_path / "ten.db", 12)):
+
+        def begin(start=start):
+            remove_study(file)
+            file.with_suffix(".json").unlink(missing_ok=True)
+            if start is not None:
+                shutil.copy(start, file)
+
+        begin()
+        done = operations(lambda number=number: run(file, number))
+        expected = file.with_suffix(".json").read_bytes()
+        assert len(json.loads(expected)) == number and json.loads(expected)[0][0]["node_dim"] == 6
+        for moment in moments(done, least=10):
+            begin()
+            kill_at(lambda number=number: run(file, number), moment)
+            run(file, number)
+            assert file.with_suffix(".json").read_bytes() == expected, moment
+            kills += 1
+    assert kills == 20
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but a text of some length", b"SQLite format 3\x00" + b"\x00" * 2000])
+def test_a_file_that_is_no_study_is_named(tmp_path, content):
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(HTCError, match="The study file .*study.db' cannot be used: .* made anew with `--overwrite`"):
+        open_study(tmp_path / "study.db")
+    assert (tmp_path / "study.db").read_bytes() == content
+
+
+def test_a_study_that_another_process_writes_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "study.db"
+    open_study(file, settings=fingerprint({}))
+    writer = sqlite3.connect(file)
+    writer.execute("BEGIN EXCLUSIVE")
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *args, **kwargs: connect(*args, **{**kwargs, "timeout": 0.01}))
+    with pytest.raises(HTCError, match="study.db' cannot be used: .*locked.* Is another search writing it"):
+        open_study(file, settings=fingerprint({}))
+    writer.close()
