@@ -248,7 +248,7 @@ def parse(dataclasses, arguments, program, description):
         wrong type.
     """
     parser = option_parser(dataclasses, prog=program, description=description)
-    arguments = _yaml_defaults(parser, join_repeated(arguments, "--label_column"))
+    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
     try:
         *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
     except HTCError:
@@ -279,7 +279,8 @@ def given_options(arguments, dataclasses, program):
     parser = option_parser(dataclasses, prog=program)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
-    given = vars(parser.parse_known_args(_yaml_defaults(parser, arguments))[0])
+    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
+    given = vars(parser.parse_known_args(arguments)[0])
     return {name: value for name, value in given.items() if value is not None}
 
 
