@@ -124,7 +124,7 @@ def _text_columns(columns, options, name):
         return texts
     if texts == ["text"]:
         others = [column for column in OTHER_NAMES["text"] if column in columns]
-        if len(others) == 1 or len(columns) == 1:
+        if len(others) == 1 or (len(columns) == 1 and columns[0] not in ("labels", *OTHER_NAMES["labels"])):
             logger.info(f"There is no column 'text' in {name}; {(others or columns)[0]!r} is taken.")
             return others or columns
     missing = next(column for column in texts if column not in columns)

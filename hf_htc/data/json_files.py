@@ -29,12 +29,17 @@ def parse_json(text):
         pair, which is no character.
     """
     value = json.loads(text, object_pairs_hook=_object)
+    check_characters(text, value)
+    return value
+
+
+def check_characters(text, value):
+    """Raises `ValueError` where the value of a JSON text holds half of a surrogate pair, which is no character."""
     if SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise HTCError(f"it holds half of a character, \\u{ord(error.object[error.start]):04x}") from error
-    return value
 
 
 def parse_line(line, file):

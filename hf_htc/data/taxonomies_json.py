@@ -7,6 +7,7 @@ import json
 from hf_htc.models.errors import HTCError, reason_of
 from hf_htc.models.hierarchy import LabelHierarchy
 
+from .json_files import check_characters
 from .taxonomies_columns import Column
 from .taxonomies_content import read_table
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
@@ -65,7 +66,12 @@ def parse_json(text, file):
         return found
 
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        value = json.loads(text, object_pairs_hook=pairs)
+        try:
+            check_characters(text, value)
+        except HTCError as error:
+            raise HTCError(f"{error}.", file=file) from error
+        return value
     except json.JSONDecodeError as error:
         whole = error
     except RecursionError as error:
@@ -99,7 +105,12 @@ def read_json(content, file, separator=None, language=None):
         separator (`str`, *optional*): Joins names to paths, where names are no ids.
     """
     if isinstance(content, dict) and "names" in content and "parents" in content:
-        return LabelHierarchy.from_dict(content)
+        try:
+            return LabelHierarchy.from_dict(content)
+        except HTCError as error:
+            raise HTCError(str(error), file=file) from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise HTCError(f"has the keys of a saved hierarchy, but not its content: {reason_of(error)}.", file=file) from error
     content = _inside(content)
     if isinstance(content, dict):
         if _is_list(content.get("nodes"), dict) and isinstance(content.get("links", content.get("edges")), list):

@@ -123,6 +123,8 @@ class LabelHierarchy(NodeIdentity):
         for i, row in enumerate(parents):
             if row is None or isinstance(row, (int, np.integer)):
                 row = [] if row is None or row == -1 else [row]
+            if isinstance(row, str) or not all(isinstance(p, (int, np.integer)) for p in row):
+                raise HTCTypeError(f"The parents of node {self.names[i]!r} are {row!r}; give their ids, whole numbers.")
             row = [int(p) for p in row]
             for p in row:
                 if not 0 <= p < self.num_nodes:
