@@ -160,8 +160,8 @@ def test_predict_takes_an_export(work, exported, tmp_path, capsys):
     capsys.readouterr()
     main(arguments)
     assert capsys.readouterr().out.startswith("Nothing to do")
-    error = fails(capsys, *arguments, "--coherence", "none", "--overwrite")
-    assert "`--coherence` is 'none', but" in error and "is an ONNX export, whose graph holds the checkpoint's" in error
+    error = fails(capsys, *arguments, "--coherence", "decoder", "--overwrite")
+    assert "`coherence` is 'decoder', but the export" in error and "has 'none' in its graph" in error
     # Another graph under the same name.
     shutil.copytree(exported, tmp_path / "out")
     with open(tmp_path / "out" / "model.onnx", "ab") as stream:
