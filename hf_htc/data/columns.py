@@ -35,8 +35,7 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
 
     Returns:
         `tuple[list[str], list[list[str]]]`: columns of the text, groups of columns of labels; no groups where they are missing
-        and
-        may be.
+        and may be.
 
     Raises:
         [`HTCError`]: a missing column; those that exist are named.
@@ -84,8 +83,7 @@ def _by_position(columns, options, name, table):
     first = [cell[:30] for cell in table.sampled[0]]
     raise HTCError(
         f"{name} has no column {options.wanted()[0]!r}: its first line, {first}, is no header. Name the columns by their "
-        "numbers, e.g. "
-        "`text_column='1'`, `label_column='2'`, or pass `header=True` if it is one."
+        "numbers, e.g. `text_column='1'`, `label_column='2'`, or pass `header=True` if it is one."
     )
 
 

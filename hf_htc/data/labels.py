@@ -43,7 +43,7 @@ class NameSets:
         indptr (`np.ndarray` of shape `(S + 1,)`, int64), codes (`np.ndarray` of shape `(K,)`, int64): Row `s` holds the
             names `names[codes[indptr[s]:indptr[s + 1]]]`.
         names (`list[str]` of length `U`): Names; joined paths when labels are paths. One name may stand for several codes.
-        is_path (`bool`): Whether the data itself shows that labels are paths (lists of lists, a column a level).
+        is_path (`bool`): Whether the data itself shows that labels are paths (lists of lists, a column per level).
         numbers (`bool`): Whether the column holds numbers.
         bad (`set[int]`): Rows with labels that cannot be used.
     """
@@ -203,7 +203,7 @@ def _from_one_hot(dataset, group):
 
 
 def _from_levels(dataset, group, origin, log, forms):
-    """One column a level: the filled cells of a row, first column first, are one path."""
+    """One column per level: the filled cells of a row, first column first, are one path."""
     columns, levels, keys = [], [], np.zeros(len(dataset), dtype=np.int64)
     for column in group:
         codes, names = encoded(as_strings(dataset, column))
@@ -226,8 +226,7 @@ def _from_levels(dataset, group, origin, log, forms):
         if gap and forms.options.level_gaps == "refuse":
             problems[number] = (
                 f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to "
-                "take "
-                "the filled cells as the path."
+                "take the filled cells as the path."
             )
             path = []
         names.append(table.setdefault(forms.joint.join(path), len(table)) if path else -1)
@@ -257,8 +256,7 @@ def _refuse_type(kind, column, origin):
     if not pa.types.is_null(kind) and not (is_list(kind) and pa.types.is_null(kind.value_type)):
         raise HTCTypeError(
             f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated "
-            "strings with "
-            "`label_separator`."
+            "strings with `label_separator`."
         )
 
 
@@ -269,8 +267,8 @@ def _named_ids(values, feature, id_names, column, forms):
     if names is None:
         raise HTCTypeError(
             f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names "
-            "of the "
-            "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
+            "of the numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as "
+            "`taxonomy`."
         )
     valid = values.drop_null()
     wrong = valid.filter(pc.or_(pc.less(valid, 0), pc.greater_equal(valid, len(names))))
@@ -378,8 +376,7 @@ def recognise_paths(sets, forms, log, origins):
     if separator is not None:
         logger.warning(
             f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to "
-            "say it, or "
-            "`path_separator='none'` if they are no paths."
+            "say it, or `path_separator='none'` if they are no paths."
         )
         for part, origin in zip(sets, origins):
             _normalize_paths(part, separator, origin, log)

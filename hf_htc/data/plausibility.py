@@ -20,9 +20,8 @@ SHOWN = 5
 def look_over(prepared, log):
     """
     Adds what looks wrong to the log: names that are lists or hold line breaks, names that are all numbers 0 and 1, the same
-    name on
-    two levels, near-duplicates, placeholders, a label of every document, labels of the first level only, labels without training
-    documents and labels that training never sees.
+    name on two levels, near-duplicates, placeholders, a label of every document, labels of the first level only, labels without
+    training documents and labels that training never sees.
 
     Args:
         prepared ([`Prepared`]): Splits with label ids, and the hierarchy.
@@ -126,8 +125,7 @@ def _two_levels(hierarchy, log):
             log,
             "name_on_two_levels",
             f"{len(found)} names stand on several levels: {_shown(found)} ({found[0]!r} on the levels {example}). If the "
-            "columns are "
-            "the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
+            "columns are the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
             found,
         )
 
@@ -155,8 +153,7 @@ def _placeholders(hierarchy, held, log):
             log,
             "placeholder_label",
             f"{len(found)} labels look like placeholders for a missing value: {_shown(found)}. If they are none, all is well; "
-            "otherwise "
-            "empty these cells.",
+            "otherwise empty these cells.",
             found,
         )
 
@@ -182,8 +179,7 @@ def _first_level_only(hierarchy, held, log):
             log,
             "first_level_only",
             f"All labels of documents are on the first level, though {len(below)} of them have descendants, which no document "
-            "has: "
-            f"{_shown(names)}. Is the column of the deepest level meant?",
+            f"has: {_shown(names)}. Is the column of the deepest level meant?",
             names,
         )
 

@@ -83,8 +83,7 @@ class TableFacts:
     Attributes:
         delimiter (`str`): One character.
         quoting (`str`): `"quotes"`: a field in double quotes may hold delimiters and line ends, and a quote in it is written
-        twice;
-            `"none"`: quotes are characters like others.
+            twice; `"none"`: quotes are characters like others.
         header (`bool`): Whether the first row names the columns.
         columns (`list[str]`): Their names; `"1"`, `"2"`, ... without a header.
         skip (`int`): Lines before the first row: comments, a line `sep=;`.
@@ -146,8 +145,7 @@ def split_rows(lines, delimiter, quoting):
 
     Yields:
         `(first, last, row)`: numbers of the first and last line of a row, from 1, and its fields; an empty list for an empty
-        line,
-        and a string, what is wrong, for a row that cannot be split.
+        line, and a string, what is wrong, for a row that cannot be split.
     """
     if quoting == "none":
         for number, line in enumerate(lines, 1):

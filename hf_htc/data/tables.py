@@ -28,8 +28,7 @@ def read_table(file, options, log, bar):
 
     Returns:
         `tuple[dict[str, pa.ChunkedArray], np.ndarray]`: columns of strings, and the first line of each row. `file.facts.table`
-        says
-        what was recognised.
+        says what was recognised.
     """
     sample, whole = file.sample()
     facts = sniff_table(
@@ -65,8 +64,7 @@ def table_rows(file, table, options, count=lambda size: None):
 
     Yields:
         `(line, rows, problem)`: rows that stand in consecutive lines, the first of them, and `None`; or one row in `rows` with
-        the
-        kind of its problem and what it is.
+        the kind of its problem and what it is.
     """
     with long_fields(), file.stream() as stream:
         for _ in range(table.skip):
@@ -153,8 +151,7 @@ def _problem_of(row, lines, last, file, table, options):
         return (
             "unreadable_row",
             f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a "
-            "row by "
-            "itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
+            "row by itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
         )
     return None
 
