@@ -18,60 +18,15 @@ BY_SUFFIX = {".csv": ",;", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 QUOTINGS = ("quotes", "none")
 COMMENT_SIGNS = ("#", "%", "//")
 # Names of columns that people use; a first line with one of them is a header.
-HEADER_WORDS = frozenset(
-    [
-        "text",
-        "texts",
-        "title",
-        "body",
-        "abstract",
-        "summary",
-        "summaries",
-        "description",
-        "content",
-        "document",
-        "sentence",
-        "label",
-        "labels",
-        "category",
-        "categories",
-        "class",
-        "classes",
-        "topic",
-        "topics",
-        "tag",
-        "tags",
-        "target",
-        "targets",
-        "level1",
-        "level2",
-        "level3",
-        "parent",
-        "parent_id",
-        "parentid",
-        "child",
-        "child_id",
-        "children",
-        "id",
-        "ids",
-        "code",
-        "codes",
-        "name",
-        "names",
-        "label_name",
-        "node",
-        "nodes",
-        "path",
-        "paths",
-        "notation",
-        "uri",
-        "source_id",
-        "level",
-        "depth",
-        "order",
-        "definition",
-    ]
-)
+TEXT_WORDS = frozenset([
+    "text", "texts", "title", "body", "abstract", "summary", "summaries", "description", "content", "document", "sentence",
+])  # fmt: skip
+HEADER_WORDS = TEXT_WORDS | frozenset([
+    "label", "labels", "category", "categories", "class", "classes", "topic", "topics", "tag", "tags", "target", "targets",
+    "level1", "level2", "level3", "parent", "parent_id", "parentid", "child", "child_id", "children", "id", "ids", "code",
+    "codes", "name", "names", "label_name", "node", "nodes", "path", "paths", "notation", "uri", "source_id", "level",
+    "depth", "order", "definition",
+])  # fmt: skip
 MAX_ROWS = 2000
 
 

@@ -18,8 +18,8 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
     """
     Calibrates label sets so that, over documents like these, they hold on average at least `coverage` of what they promise.
 
-    * `"back_off"`, for documents with a single path in a tree: one label per document, as deep as certainty allows; right when the
-      document's most specific label is it or lies below it. Split conformal prediction over the nested labels from the best
+    * `"back_off"`, for documents with a single path in a tree: one label per document, as deep as certainty allows; right when
+      the document's most specific label is it or lies below it. Split conformal prediction over the nested labels from the best
       leaf to the root.
     * `"risk"`, for any documents: all labels above one score, such that on average at most `1 - coverage` of a document's labels
       are missed. Conformal risk control (Angelopoulos et al., 2024).

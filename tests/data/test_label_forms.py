@@ -1,6 +1,7 @@
 """Labels in the forms in which people write them: other languages, separators, orders of columns; and what is said of them."""
 
 import json
+import logging
 import re
 
 import datasets
@@ -8,6 +9,8 @@ import pytest
 
 from hf_htc.data import check_files, load_htc_dataset
 from hf_htc.data.cells import list_of_cell
+from hf_htc.data.columns import find_columns
+from hf_htc.data.options import ReadOptions
 from hf_htc.data.resolving import class_lines, guess_path_separator, read_class_names
 from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
@@ -252,3 +255,37 @@ def _rows(labels):
 def test_lists_of_cells():
     assert list_of_cell("[a, b]") == ["a", "b"] and list_of_cell("[]") == [] and list_of_cell("plain") is None
     assert list_of_cell("['a', None]") is None and list_of_cell("[" * 5000 + "]" * 5000) is None
+
+
+# columns -> (options, the columns taken for texts and labels), or what the error says.
+ONLY_OTHER = {
+    ("Beschreibung", "Kategorie"): ({"label_column": "Kategorie"}, ("Beschreibung", "Kategorie")),
+    ("id", "abstract", "a", "b"): ({"label_column": "a,b"}, ("abstract", "a", "b")),
+    ("text", "sujet"): ({}, ("text", "sujet")),
+    ("frase", "labels"): ({}, ("frase", "labels")),
+    ("title", "body", "labels"): ({}, "no column 'text'"),
+    ("text", "a", "b"): ({}, "no column 'labels'"),
+    ("text", "body"): ({}, "no column 'labels'"),
+    ("text", "id"): ({}, "no column 'labels'"),
+    ("frase", "sujet"): ({}, "no column 'text'"),
+    ("texto", "b"): ({"label_column": "a"}, "no column 'text'"),
+}
+
+
+@pytest.mark.parametrize("columns", ONLY_OTHER)
+def test_the_only_other_column_is_taken(columns, caplog):
+    options, expected = ONLY_OTHER[columns]
+    options = ReadOptions(**options)
+    if isinstance(expected, str):
+        with pytest.raises(HTCError, match=expected):
+            find_columns(columns, options, "f.csv")
+        return
+    with caplog.at_level(logging.INFO):
+        texts, groups = find_columns(columns, options, "f.csv")
+    assert (*texts, *groups[0]) == expected
+    assert "is taken, the only other one" in caplog.text
+
+
+def test_a_file_without_labels_has_no_column_taken_for_them():
+    assert find_columns(["text", "source"], ReadOptions(), "f.csv", unlabelled=True) == (["text"], [])
+    assert find_columns(["frase"], ReadOptions(), "f.csv", unlabelled=True) == (["frase"], [])

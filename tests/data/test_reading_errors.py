@@ -127,7 +127,7 @@ def test_a_tar_archive_is_no_table(tmp_path):
 
 def test_the_check_shows_what_it_has_collected_when_a_later_step_fails(tmp_path):
     (tmp_path / "train.csv").write_text(CSV + "one, two, three\n")
-    (tmp_path / "test.csv").write_text("body,labels\nx,sport\n")
+    (tmp_path / "test.csv").write_text("title,body,labels\nx,y,sport\n")
     report = check_files(train_file=tmp_path / "train.csv", test_file=tmp_path / "test.csv")
     assert [problem.kind for problem in report.problems] == ["ragged_row", "stopped"] and not report.ok
     assert "test.csv has no column 'text'" in report.problems[1].message
