@@ -54,9 +54,9 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
         found = _other_name("labels", columns, texts)
         groups = [found] if found else groups
     labels = [column for group in groups for column in group]
-    if open_text and (unlabelled or all(column in columns for column in labels)):
+    if open_text and texts == ["text"] and (unlabelled or all(column in columns for column in labels)):
         texts = _only_other("text", columns, labels) or texts
-    elif open_labels and not unlabelled and all(column in columns for column in texts):
+    elif open_labels and groups == [["labels"]] and not unlabelled and all(column in columns for column in texts):
         found = _only_other("labels", columns, texts, but=TEXT_WORDS)
         groups = [found] if found else groups
     missing = [column for column in texts if column not in columns]
@@ -189,7 +189,7 @@ def label_array(values, name, origin, log, in_group=False, bad=None):
     if first == "string":
         values = [value if value is None or isinstance(value, str) else number_text(value) for value in values]
     if first == "number":
-        whole = all(value is None or isinstance(value, int) for value in values)
+        whole = all(value is None or type(value) is int for value in values)  # Arrow takes no boolean for an integer
         values = values if whole else [None if value is None else number_text(value) for value in values]
         first = "integer" if whole else "string"
     types = {"string": pa.string(), "integer": pa.int64(), "integers": pa.list_(pa.int64())}

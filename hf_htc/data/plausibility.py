@@ -6,7 +6,7 @@ Legend: `N` labels.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -41,6 +41,7 @@ def look_over(prepared, log):
     _near_duplicates(hierarchy, log)
     if not prepared.is_given and prepared.separator is not None:
         _two_levels(hierarchy, log)
+        _deepest_first(hierarchy, log)
     if not prepared.is_given and prepared.separator is None:
         _unread_paths(names, log)
     _placeholders(hierarchy, held, log)
@@ -126,6 +127,24 @@ def _two_levels(hierarchy, log):
             "name_on_two_levels",
             f"{len(found)} names stand on several levels: {_shown(found)} ({found[0]!r} on the levels {example}). If the "
             "columns are the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
+            found,
+        )
+
+
+def _deepest_first(hierarchy, log):
+    """Several first levels with one label each below them, and the same one: the levels stand upside down."""
+    tops = [node for node in hierarchy.top_nodes if hierarchy.children[node]]
+    below = [[str(hierarchy.texts[child]) for child in hierarchy.children[node]] for node in tops]
+    if len(tops) < 3 or any(len(texts) > 1 for texts in below):
+        return
+    shared = Counter(texts[0] for texts in below).most_common(1)[0]
+    if shared[1] > 1:
+        found = [hierarchy.names[node] for node in tops]
+        _add(
+            log,
+            "deepest_level_first",
+            f"Every label of the first level has a single one below it, {shared[1]} of them {shared[0]!r}: {_shown(found)}. "
+            "Does the deepest level come first? Name the columns in the other order.",
             found,
         )
 

@@ -92,7 +92,9 @@ class Recognised:
 
     def describe(self):
         """What was recognised, in one line."""
-        parts = [self.table.describe() if self.table is not None else KINDS.get(self.kind, self.kind or "text")]
+        kind = KINDS.get(self.kind, self.kind or "text")
+        parts = [kind] if self.table is None or self.kind == "xlsx" else []
+        parts += [] if self.table is None else [self.table.describe()]
         if self.encoding is not None:
             encoding = "UTF-8" if self.encoding == "utf-8" else self.encoding
             if self.words:
