@@ -57,7 +57,10 @@ def as_strings(dataset, column):
     if is_text(array.type):
         return array
     if is_list(array.type) or pa.types.is_struct(array.type):
-        raise HTCTypeError(f"Column {column!r} holds {array.type}; a column of one level has one value per row.")
+        raise HTCTypeError(
+            f"Column {column!r} holds {array.type}; labels are names or lists of names, and a column of one level has one name "
+            "per row."
+        )
     feature = dataset.features[column]
     names = feature.names if isinstance(feature, ClassLabel) else None
     values = array.to_pylist()

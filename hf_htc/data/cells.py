@@ -18,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 # What joins the levels of a path; the first that no level holds.
 JOINTS = ("/", " > ", " | ", " :: ", " -> ", "\x1f")
-BINARY = frozenset(["0", "1", "0.0", "1.0", "", "true", "false"])
+# Columns of one label each: what stands where a row has it, and where not; compared without case.
+MARKS = (
+    (frozenset(["1", "1.0", "true"]), frozenset(["0", "0.0", "false", ""])),
+    (frozenset(["yes", "y"]), frozenset(["no", "n", ""])),
+    (frozenset(["x", "✓", "✔"]), frozenset([""])),
+)
+HELD = frozenset().union(*(held for held, _ in MARKS))
 BRACKETS = {"[": "]", "(": ")", "{": "}"}
 NUMPY_LIST = re.compile(r"""\[\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\s+(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))*\s*\]""")
 # In a column by itself these stand for no value; in a column of levels all of `missing_values` do.
@@ -65,9 +71,12 @@ class LabelForms:
                         values.setdefault((tuple(group), column), Counter()).update(_counted(dataset, column))
         for group in dict.fromkeys(group for group, _ in values):
             columns = {column: values[group, column] for column in group if (group, column) in values}
-            if len(group) > 1 and all(set(map(str.lower, found)) <= BINARY for found in columns.values()):
+            cells = {cell.strip().lower() for found in columns.values() for cell in found}
+            if len(group) > 1 and any(cells <= held | other for held, other in MARKS):
                 forms._one_hot.add(group)
-                logger.info(f"The columns {', '.join(group[:6])}{', ...' if len(group) > 6 else ''} hold 0 and 1: one per label.")
+                shown = " and ".join(sorted(filter(None, cells)))
+                more = ", ..." if len(group) > 6 else ""
+                logger.info(f"The columns {', '.join(group[:6])}{more} hold {shown}: one per label.")
                 continue
             for column, found in columns.items():
                 forms._look_at(column, found, in_levels=len(group) > 1)
@@ -99,7 +108,7 @@ class LabelForms:
             logger.info(f"Levels hold '/': their paths are joined by {self.joint!r}.")
 
     def is_one_hot(self, group):
-        """Whether a group of columns holds 0 and 1, one column per label."""
+        """Whether a group of columns holds 0 and 1, yes and no, or crosses: one column per label."""
         return tuple(group) in self._one_hot
 
     def holds_lists(self, column):

@@ -13,6 +13,7 @@ from hf_htc.models.errors import HTCError, HTCTypeError, reason_of
 
 from .json_files import labels_of_value
 from .problems import RowProblems
+from .sniffing import TEXT_WORDS
 
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 LABEL_FORMS = "Labels of a row are a list of names, one string, or (paths) a list of lists of names, in all rows the same way"
 # Where the default names are missing: what doccano and others call these columns.
 OTHER_NAMES = {"text": ("Text", "TEXT", "data"), "labels": ("label", "Label", "Labels", "LABEL", "LABELS")}
+# Columns that hold neither texts nor labels; compared without case.
+ID_NAMES = frozenset(["id", "ids", "_id", "index", "idx", "uid", "uuid", "guid", "row", "number", "nr", "no", "no.", "column 1"])
 
 
 def find_columns(columns, options, name, table=None, unlabelled=False):
@@ -35,8 +38,7 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
 
     Returns:
         `tuple[list[str], list[list[str]]]`: columns of the text, groups of columns of labels; no groups where they are missing
-        and
-        may be.
+        and may be.
 
     Raises:
         [`HTCError`]: a missing column; those that exist are named.
@@ -45,10 +47,17 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
     texts, groups = options.text_names(columns), options.label_groups(columns)
     if table is not None and not table.header and not any(column in columns for column in options.wanted()):
         return _by_position(columns, options, name, table)
-    if texts == ["text"] and "text" not in columns:
+    open_text, open_labels = texts == ["text"] and "text" not in columns, groups == [["labels"]] and "labels" not in columns
+    if open_text:
         texts = _other_name("text", columns, [c for group in groups for c in group]) or texts
-    if groups == [["labels"]] and "labels" not in columns:
+    if open_labels:
         found = _other_name("labels", columns, texts)
+        groups = [found] if found else groups
+    labels = [column for group in groups for column in group]
+    if open_text and texts == ["text"] and (unlabelled or all(column in columns for column in labels)):
+        texts = _only_other("text", columns, labels) or texts
+    elif open_labels and groups == [["labels"]] and not unlabelled and all(column in columns for column in texts):
+        found = _only_other("labels", columns, texts, but=TEXT_WORDS)
         groups = [found] if found else groups
     missing = [column for column in texts if column not in columns]
     missing += [column for group in groups for column in group if column not in columns]
@@ -74,6 +83,15 @@ def _other_name(default, columns, taken):
     return found
 
 
+def _only_other(default, columns, taken, but=()):
+    """The only column beside those that are taken, ids and names in `but`; `None` where there are several or none."""
+    found = [name for name in columns if name not in taken and name.lower() not in ID_NAMES]
+    if len(found) != 1 or default in columns or found[0].lower() in but:
+        return None
+    logger.info(f"There is no column {default!r}; {found[0]!r} is taken, the only other one.")
+    return found
+
+
 def _by_position(columns, options, name, table):
     """Text and labels of a table without a header: of two columns the one with the longer cells is the text."""
     lengths = [sum(len(row[i]) for row in table.sampled if i < len(row)) for i in range(len(columns))]
@@ -84,8 +102,7 @@ def _by_position(columns, options, name, table):
     first = [cell[:30] for cell in table.sampled[0]]
     raise HTCError(
         f"{name} has no column {options.wanted()[0]!r}: its first line, {first}, is no header. Name the columns by their "
-        "numbers, e.g. "
-        "`text_column='1'`, `label_column='2'`, or pass `header=True` if it is one."
+        "numbers, e.g. `text_column='1'`, `label_column='2'`, or pass `header=True` if it is one."
     )
 
 
@@ -172,7 +189,7 @@ def label_array(values, name, origin, log, in_group=False, bad=None):
     if first == "string":
         values = [value if value is None or isinstance(value, str) else number_text(value) for value in values]
     if first == "number":
-        whole = all(value is None or isinstance(value, int) for value in values)
+        whole = all(value is None or type(value) is int for value in values)  # Arrow takes no boolean for an integer
         values = values if whole else [None if value is None else number_text(value) for value in values]
         first = "integer" if whole else "string"
     types = {"string": pa.string(), "integer": pa.int64(), "integers": pa.list_(pa.int64())}

@@ -88,6 +88,7 @@ def read_documents(path, text_column="text", id_column="id", **options):
             facts.kind = "lines"
             logger.info(facts.describe())
             return _lines(found)
+        facts.table = table
         rows = _table_rows(found, table, options)
     logger.info(facts.describe())
     return _documents(rows, facts.name, options, id_column)
@@ -202,7 +203,6 @@ def _table(file, options):
 
 
 def _table_rows(file, table, options):
-    file.facts.table = table
     for line, rows, problem in table_rows(file, table, options):
         if problem is not None:
             raise HTCError(f"{file.name}, line {line}{problem[1]}")

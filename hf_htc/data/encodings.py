@@ -64,8 +64,7 @@ def guess_encoding(data):
     The most plausible encoding of lines that are not UTF-8.
 
     Of encodings that read the bytes equally well the usual one of the Western world is taken, as long as no word then has a
-    sign or a
-    capital inside.
+    sign or a capital inside.
 
     Args:
         data (`bytes`): The lines that are not ASCII.

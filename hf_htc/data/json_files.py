@@ -20,26 +20,29 @@ UNREADABLE = (ValueError, RecursionError)
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+class TwinKeyError(HTCError):
+    """An object of a JSON text has a key twice, `key`; `json` would keep the last value only."""
+
+    def __init__(self, key):
+        super().__init__(f"the key {key!r} stands twice in one object")
+        self.key = key
+
+
 def parse_json(text):
     """
     The value of a JSON text.
 
     Raises:
-        `ValueError`, `RecursionError`: no JSON; an object with a key twice, of which one value would be lost; half of a surrogate
-        pair, which is no character.
+        `ValueError`, `RecursionError`: no JSON; an object with a key twice, of which one value would be lost
+        ([`TwinKeyError`]); half of a surrogate pair, which is no character.
     """
     value = json.loads(text, object_pairs_hook=_object)
-    check_characters(text, value)
-    return value
-
-
-def check_characters(text, value):
-    """Raises `ValueError` where the value of a JSON text holds half of a surrogate pair, which is no character."""
     if SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise HTCError(f"it holds half of a character, \\u{ord(error.object[error.start]):04x}") from error
+    return value
 
 
 def parse_line(line, file):
@@ -56,8 +59,8 @@ def parse_line(line, file):
 def _object(pairs):
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise HTCError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        seen = set()
+        raise TwinKeyError(next(name for name, _ in pairs if name in seen or seen.add(name)))
     return found
 
 
@@ -69,7 +72,7 @@ def is_lines(sample, whole, suffix=""):
         try:
             value = parse_json(lines[0])
         except UNREADABLE:
-            return not whole
+            return not whole or suffix in (".jsonl", ".ndjson")
         return isinstance(value, dict) and (suffix in (".jsonl", ".ndjson") or not _holds_rows(value))
     for line in lines[:3]:
         try:

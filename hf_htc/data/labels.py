@@ -22,7 +22,7 @@ from hf_htc.models.hierarchy import LabelHierarchy
 from .arrow_columns import arrow_column, as_strings, encoded, is_list, is_text, plain_array
 from .arrow_columns import from_arrow as from_arrow
 from .arrow_columns import to_arrow as to_arrow
-from .cells import LabelForms, clean_cells, list_of_cell, path_of_levels
+from .cells import HELD, LabelForms, clean_cells, list_of_cell, path_of_levels
 from .columns import number_text
 from .problems import RowProblems
 from .resolving import LabelResolver, class_lines, clean_name, guess_path_separator
@@ -43,7 +43,7 @@ class NameSets:
         indptr (`np.ndarray` of shape `(S + 1,)`, int64), codes (`np.ndarray` of shape `(K,)`, int64): Row `s` holds the
             names `names[codes[indptr[s]:indptr[s + 1]]]`.
         names (`list[str]` of length `U`): Names; joined paths when labels are paths. One name may stand for several codes.
-        is_path (`bool`): Whether the data itself shows that labels are paths (lists of lists, a column a level).
+        is_path (`bool`): Whether the data itself shows that labels are paths (lists of lists, a column per level).
         numbers (`bool`): Whether the column holds numbers.
         bad (`set[int]`): Rows with labels that cannot be used.
     """
@@ -137,6 +137,7 @@ def _one_column(dataset, column, origin, log, forms, id_names):
     if is_list(values.type):
         values, is_path = _joined_paths(values, forms.joint, origin, log), True
     elif pa.types.is_integer(values.type):
+        _refuse_multi_hot(values, lengths, column, origin)
         values, is_path = _named_ids(values, feature, id_names, column, forms), False
     elif not is_text(values.type):
         _refuse_type(array.type, column, origin)
@@ -145,6 +146,16 @@ def _one_column(dataset, column, origin, log, forms, id_names):
         is_path = False
     codes, names = encoded(values)
     return NameSets(indptr, codes, [clean_name(name) for name in names], is_path)
+
+
+def _refuse_multi_hot(values, lengths, column, origin):
+    """Lists of ids hold an id once: equally long lists of 0 and 1 that repeat one are multi-hot rows, not ids."""
+    width = int(lengths.max(initial=0))
+    if width > 2 and (lengths[lengths > 0] == width).all() and set(pc.unique(values).to_pylist()) <= {0, 1}:
+        raise HTCTypeError(
+            f"Column {column!r} of {origin.name} holds lists of {width} times 0 or 1, which look like multi-hot rows; integers "
+            "are label ids. Give the ids or the names of a document's labels, or one column per label."
+        )
 
 
 def _from_cells(array, column, feature, origin, log, forms, id_names):
@@ -188,11 +199,11 @@ def _from_cells(array, column, feature, origin, log, forms, id_names):
 
 
 def _from_one_hot(dataset, group):
-    """One column per label: 1 where a row has it. Empty cells count as 0."""
+    """One column per label: a mark such as 1 where a row has it. Empty cells count as 0."""
     rows, codes = [], []
     for code, column in enumerate(group):
         cell_codes, names = encoded(as_strings(dataset, column))
-        held = np.asarray([name.strip().lower() in ("1", "1.0", "true") for name in names] + [False])
+        held = np.asarray([name.strip().lower() in HELD for name in names] + [False])
         found = np.flatnonzero(held[cell_codes])
         rows.append(found)
         codes.append(np.full(len(found), code))
@@ -203,7 +214,7 @@ def _from_one_hot(dataset, group):
 
 
 def _from_levels(dataset, group, origin, log, forms):
-    """One column a level: the filled cells of a row, first column first, are one path."""
+    """One column per level: the filled cells of a row, first column first, are one path."""
     columns, levels, keys = [], [], np.zeros(len(dataset), dtype=np.int64)
     for column in group:
         codes, names = encoded(as_strings(dataset, column))
@@ -226,8 +237,7 @@ def _from_levels(dataset, group, origin, log, forms):
         if gap and forms.options.level_gaps == "refuse":
             problems[number] = (
                 f": the path {cells} has a gap. Levels must be filled from the first column on; pass `level_gaps='close'` to "
-                "take "
-                "the filled cells as the path."
+                "take the filled cells as the path."
             )
             path = []
         names.append(table.setdefault(forms.joint.join(path), len(table)) if path else -1)
@@ -257,8 +267,7 @@ def _refuse_type(kind, column, origin):
     if not pa.types.is_null(kind) and not (is_list(kind) and pa.types.is_null(kind.value_type)):
         raise HTCTypeError(
             f"Column {column!r} of {origin.name} holds {kind}; labels are names (strings), lists of names, or separated "
-            "strings with "
-            "`label_separator`."
+            "strings with `label_separator`."
         )
 
 
@@ -269,9 +278,11 @@ def _named_ids(values, feature, id_names, column, forms):
     if names is None:
         raise HTCTypeError(
             f"Column {column!r} holds integers, and what they stand for is unknown. Give label names, a file with the names "
-            "of the "
-            "numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as `taxonomy`."
+            "of the numbers as `class_names`, a taxonomy with these ids, or the `LabelHierarchy` whose ids they are as "
+            "`taxonomy`."
         )
+    if isinstance(feature, ClassLabel):  # -1 stands for no label there
+        values = pc.if_else(pc.equal(values, -1), pa.scalar(None, values.type), values)
     valid = values.drop_null()
     wrong = valid.filter(pc.or_(pc.less(valid, 0), pc.greater_equal(valid, len(names))))
     if len(wrong):
@@ -378,8 +389,7 @@ def recognise_paths(sets, forms, log, origins):
     if separator is not None:
         logger.warning(
             f"The labels look like paths joined by {separator!r}, and are taken so. Pass `path_separator={separator!r}` to "
-            "say it, or "
-            "`path_separator='none'` if they are no paths."
+            "say it, or `path_separator='none'` if they are no paths."
         )
         for part, origin in zip(sets, origins):
             _normalize_paths(part, separator, origin, log)

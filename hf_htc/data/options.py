@@ -101,7 +101,7 @@ class ReadOptions:
         flat = [column for group in groups for column in group]
         if not flat or not all(flat) or len(set(flat)) < len(flat):
             raise HTCError(
-                f"`label_column` is {self.label_column!r}; name one column, or one different column a level.",
+                f"`label_column` is {self.label_column!r}; name one column, or one different column per level.",
                 field="label_column",
                 value=self.label_column,
             )

@@ -6,7 +6,7 @@ Legend: `N` labels.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -20,9 +20,8 @@ SHOWN = 5
 def look_over(prepared, log):
     """
     Adds what looks wrong to the log: names that are lists or hold line breaks, names that are all numbers 0 and 1, the same
-    name on
-    two levels, near-duplicates, placeholders, a label of every document, labels of the first level only, labels without training
-    documents and labels that training never sees.
+    name on two levels, near-duplicates, placeholders, a label of every document, labels of the first level only, labels without
+    training documents and labels that training never sees.
 
     Args:
         prepared ([`Prepared`]): Splits with label ids, and the hierarchy.
@@ -42,6 +41,7 @@ def look_over(prepared, log):
     _near_duplicates(hierarchy, log)
     if not prepared.is_given and prepared.separator is not None:
         _two_levels(hierarchy, log)
+        _deepest_first(hierarchy, log)
     if not prepared.is_given and prepared.separator is None:
         _unread_paths(names, log)
     _placeholders(hierarchy, held, log)
@@ -126,8 +126,25 @@ def _two_levels(hierarchy, log):
             log,
             "name_on_two_levels",
             f"{len(found)} names stand on several levels: {_shown(found)} ({found[0]!r} on the levels {example}). If the "
-            "columns are "
-            "the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
+            "columns are the levels of several paths, give them in groups: `--label_column a1,a2 --label_column b1,b2`.",
+            found,
+        )
+
+
+def _deepest_first(hierarchy, log):
+    """Several first levels with one label each below them, and the same one: the levels stand upside down."""
+    tops = [node for node in hierarchy.top_nodes if hierarchy.children[node]]
+    below = [[str(hierarchy.texts[child]) for child in hierarchy.children[node]] for node in tops]
+    if len(tops) < 3 or any(len(texts) > 1 for texts in below):
+        return
+    shared = Counter(texts[0] for texts in below).most_common(1)[0]
+    if shared[1] > 1:
+        found = [hierarchy.names[node] for node in tops]
+        _add(
+            log,
+            "deepest_level_first",
+            f"Every label of the first level has a single one below it, {shared[1]} of them {shared[0]!r}: {_shown(found)}. "
+            "Does the deepest level come first? Name the columns in the other order.",
             found,
         )
 
@@ -155,8 +172,7 @@ def _placeholders(hierarchy, held, log):
             log,
             "placeholder_label",
             f"{len(found)} labels look like placeholders for a missing value: {_shown(found)}. If they are none, all is well; "
-            "otherwise "
-            "empty these cells.",
+            "otherwise empty these cells.",
             found,
         )
 
@@ -182,8 +198,7 @@ def _first_level_only(hierarchy, held, log):
             log,
             "first_level_only",
             f"All labels of documents are on the first level, though {len(below)} of them have descendants, which no document "
-            "has: "
-            f"{_shown(names)}. Is the column of the deepest level meant?",
+            f"has: {_shown(names)}. Is the column of the deepest level meant?",
             names,
         )
 

@@ -252,8 +252,7 @@ def _keep_unknown(prepared):
         part.csr = np.searchsorted(rows, np.arange(num_rows + 1)).astype(np.int64), keys % prepared.hierarchy.num_labels
     logger.warning(
         f"{sum(len(part.missed) for part in prepared.splits.values())} labels of documents are unknown to the taxonomy and "
-        "count as "
-        f"missed: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} ({len(names)} names)."
+        f"count as missed: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} ({len(names)} names)."
     )
 
 

@@ -21,7 +21,7 @@ from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
 from .arrow_columns import table_dataset
 from .columns import find_columns, joined_texts, label_array, other_array, text_array
-from .json_files import is_lines, read_json, read_jsonl
+from .json_files import UNREADABLE, is_lines, parse_json, read_json, read_jsonl
 from .lines import split_lines
 from .problems import Origin, RowProblems
 from .recognise import Recognised, TextFile, markup_of, open_binary, open_text
@@ -123,7 +123,7 @@ def recognise(path, encoding=None):
         raise HTCError(
             f"is {markup_of(begin)}, which is not read as data.", file=file.name, mend="Export it as CSV, JSON lines or Parquet."
         )
-    named = file.suffix in (".csv", ".tsv", ".tab", ".psv")
+    named = file.suffix in (".csv", ".tsv", ".tab", ".psv") and not _is_object(begin)
     if LABEL_MARK in begin[:2000] and not named and _is_fasttext(begin):
         file.facts.kind = "fasttext"
     elif not named and (begin[0] in "[{" or file.suffix in (".json", ".jsonl", ".ndjson")):
@@ -133,6 +133,14 @@ def recognise(path, encoding=None):
     else:
         file.facts.kind = "table"
     return file
+
+
+def _is_object(begin):
+    """Whether the first line of a text is a JSON object, which no row of a table is, whatever the file is called."""
+    try:
+        return begin[0] == "{" and isinstance(parse_json(split_lines(begin)[0]), dict)
+    except UNREADABLE:
+        return False
 
 
 def _is_list_per_line(begin, suffix):

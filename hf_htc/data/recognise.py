@@ -92,7 +92,9 @@ class Recognised:
 
     def describe(self):
         """What was recognised, in one line."""
-        parts = [self.table.describe() if self.table is not None else KINDS.get(self.kind, self.kind or "text")]
+        kind = KINDS.get(self.kind, self.kind or "text")
+        parts = [kind] if self.table is None or self.kind == "xlsx" else []
+        parts += [] if self.table is None else [self.table.describe()]
         if self.encoding is not None:
             encoding = "UTF-8" if self.encoding == "utf-8" else self.encoding
             if self.words:
@@ -172,14 +174,12 @@ def open_text(path, encoding=None, name=None, strict=True):
 
     Args:
         path (`str` or `os.PathLike`): A file, plain or packed (`.gz`, `.bz2`, `.xz`, `.zst`, `.zip` with one file in it); told
-        by its
-            content, whatever its ending.
+            by its content, whatever its ending.
         encoding (`str`, *optional*): Python's name of an encoding. By default a byte order mark tells, then UTF-8 is tried on the
             whole file, and only then the encoding is guessed (`charset-normalizer`).
         name (`str`, *optional*): For messages; defaults to the file's name.
         strict (`bool`, *optional*, defaults to `True`): Whether a UTF-8 file with some lines that are not UTF-8 is refused.
-        Otherwise
-            `facts.bad_lines` names them, and their bytes become lone surrogates.
+            Otherwise `facts.bad_lines` names them, and their bytes become lone surrogates.
 
     Returns:
         [`TextFile`]

@@ -204,8 +204,7 @@ def guess_path_separator(names):
 
     Returns:
         `str`, or `None`: nine of ten labels hold it, and labels share their first segments; a dot only where every label holds
-        it,
-        none has a blank, and no segment is a number.
+        it, none has a blank, a colon or a slash, as addresses do, and no segment is a number.
     """
     names = [name for name in names if name]
     if len(names) < 2:
@@ -216,7 +215,7 @@ def guess_path_separator(names):
         deep = [row for row in split if len(row) > 1]
         tops = {row[0] for row in split}
         if separator in WEAK:
-            plain = all(not re.search(r"\s", name) for name in names) and len(deep) == len(names)
+            plain = all(not re.search(r"[\s:/\\]", name) for name in names) and len(deep) == len(names)
             if not plain or any(not part or part.isdecimal() for row in split for part in row):
                 continue
         held = sum(separator in name for name in names)
@@ -304,8 +303,7 @@ def class_lines(path, numbers):
         return None
     raise HTCError(
         f"The labels are numbers from {values[0]} to {values[-1]}, and {Path(path).name} has {len(names)} lines: they may "
-        "count from "
-        "0 or from 1. Give `class_names`, a table of number and name."
+        "count from 0 or from 1. Give `class_names`, a table of number and name."
     )
 
 

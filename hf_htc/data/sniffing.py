@@ -18,60 +18,15 @@ BY_SUFFIX = {".csv": ",;", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 QUOTINGS = ("quotes", "none")
 COMMENT_SIGNS = ("#", "%", "//")
 # Names of columns that people use; a first line with one of them is a header.
-HEADER_WORDS = frozenset(
-    [
-        "text",
-        "texts",
-        "title",
-        "body",
-        "abstract",
-        "summary",
-        "summaries",
-        "description",
-        "content",
-        "document",
-        "sentence",
-        "label",
-        "labels",
-        "category",
-        "categories",
-        "class",
-        "classes",
-        "topic",
-        "topics",
-        "tag",
-        "tags",
-        "target",
-        "targets",
-        "level1",
-        "level2",
-        "level3",
-        "parent",
-        "parent_id",
-        "parentid",
-        "child",
-        "child_id",
-        "children",
-        "id",
-        "ids",
-        "code",
-        "codes",
-        "name",
-        "names",
-        "label_name",
-        "node",
-        "nodes",
-        "path",
-        "paths",
-        "notation",
-        "uri",
-        "source_id",
-        "level",
-        "depth",
-        "order",
-        "definition",
-    ]
-)
+TEXT_WORDS = frozenset([
+    "text", "texts", "title", "body", "abstract", "summary", "summaries", "description", "content", "document", "sentence",
+])  # fmt: skip
+HEADER_WORDS = TEXT_WORDS | frozenset([
+    "label", "labels", "category", "categories", "class", "classes", "topic", "topics", "tag", "tags", "target", "targets",
+    "level1", "level2", "level3", "parent", "parent_id", "parentid", "child", "child_id", "children", "id", "ids", "code",
+    "codes", "name", "names", "label_name", "node", "nodes", "path", "paths", "notation", "uri", "source_id", "level",
+    "depth", "order", "definition",
+])  # fmt: skip
 MAX_ROWS = 2000
 
 
@@ -81,10 +36,9 @@ class TableFacts:
     How a table is written.
 
     Attributes:
-        delimiter (`str`): One character.
+        delimiter (`str`): One character; empty for a sheet of Excel.
         quoting (`str`): `"quotes"`: a field in double quotes may hold delimiters and line ends, and a quote in it is written
-        twice;
-            `"none"`: quotes are characters like others.
+            twice; `"none"`: quotes are characters like others.
         header (`bool`): Whether the first row names the columns.
         columns (`list[str]`): Their names; `"1"`, `"2"`, ... without a header.
         skip (`int`): Lines before the first row: comments, a line `sep=;`.
@@ -107,7 +61,8 @@ class TableFacts:
     def describe(self):
         sign = DELIMITERS.get(self.delimiter, repr(self.delimiter))
         shown = ", ".join(self.columns[:6]) + (", ..." if len(self.columns) > 6 else "")
-        kind = f"table of {len(self.columns)} columns split by {sign}" if len(self.columns) > 1 else "table of one column"
+        kind = f"table of {len(self.columns)} columns" if len(self.columns) > 1 else "table of one column"
+        kind += f" split by {sign}" if self.delimiter and len(self.columns) > 1 else ""
         head = f"header {shown}" if self.header else f"no header ({'; '.join(self.reasons)})" if self.reasons else "no header"
         quotes = ", quotes taken as characters" if self.quoting == "none" else ""
         comments = f", {self.skip} lines before it left out" if self.skip else ""
@@ -146,8 +101,7 @@ def split_rows(lines, delimiter, quoting):
 
     Yields:
         `(first, last, row)`: numbers of the first and last line of a row, from 1, and its fields; an empty list for an empty
-        line,
-        and a string, what is wrong, for a row that cannot be split.
+        line, and a string, what is wrong, for a row that cannot be split.
     """
     if quoting == "none":
         for number, line in enumerate(lines, 1):
@@ -347,7 +301,8 @@ def _has_header(rows, wanted=()):
     if not all(head) and len(head) > 1 and sum(map(bool, head)) < len(head) - 1:
         return False, ["its first line has empty fields"]
     words = [re.findall(r"[^\W_]+", cell.lower()) for cell in head]
-    usual = [any(word in HEADER_WORDS for word in row) and len(row) <= 4 for row in words]
+    longest = 4 if len(head) > 1 else 2  # in a table of one column the first line may be the first text
+    usual = [any(word in HEADER_WORDS for word in row) and len(row) <= longest for row in words]
     if any("_".join(row) in HEADER_WORDS for row in words) or all(usual):
         return True, ["it has usual names of columns"]
     if len(set(head)) < len(head):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def _refuse_repeated_files(files):
     for name, path in files.items():
         if in_memory(path):
             continue
+        if not isinstance(path, (str, os.PathLike)):
+            as_dataset(path, f"{name}_file")  # says what may be given
         other = seen.setdefault(Path(path).resolve(), name)
         if other != name:
             raise HTCError(f"{str(path)!r} is given as {other}_file and as {name}_file. Every split needs a file of its own.")

@@ -28,8 +28,7 @@ def read_table(file, options, log, bar):
 
     Returns:
         `tuple[dict[str, pa.ChunkedArray], np.ndarray]`: columns of strings, and the first line of each row. `file.facts.table`
-        says
-        what was recognised.
+        says what was recognised.
     """
     sample, whole = file.sample()
     facts = sniff_table(
@@ -65,8 +64,7 @@ def table_rows(file, table, options, count=lambda size: None):
 
     Yields:
         `(line, rows, problem)`: rows that stand in consecutive lines, the first of them, and `None`; or one row in `rows` with
-        the
-        kind of its problem and what it is.
+        the kind of its problem and what it is.
     """
     with long_fields(), file.stream() as stream:
         for _ in range(table.skip):
@@ -153,8 +151,7 @@ def _problem_of(row, lines, last, file, table, options):
         return (
             "unreadable_row",
             f" to {last} would be one row: a quote opens a field there that runs over several lines, though every line is a "
-            "row by "
-            "itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
+            "row by itself. Pass `quoting='none'` if quotes are characters, `quoting='quotes'` if it is meant.",
         )
     return None
 
@@ -223,15 +220,7 @@ def read_xlsx(path, facts, options):
     Returns:
         As [`read_table`].
     """
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise HTCImportError(f"Reading {path.name!r} needs openpyxl: pip install 'hf_htc[excel]'.") from error
-    with refusing("cannot be read as Excel", Exception, file=path.name, mend="Save it again as .xlsx, or as CSV."):
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {sheet.title: _sheet_rows(sheet) for sheet in book.worksheets}
-        book.close()
-    sheets = {title: rows for title, rows in sheets.items() if rows}
+    sheets = excel_sheets(path)
     if not sheets:
         raise HTCError("is empty.", file=path.name)
     wanted = set(options.wanted())
@@ -252,7 +241,7 @@ def read_xlsx(path, facts, options):
     header = options.header is not False
     head = [cell.strip() for cell in rows[0][1]] if header else [str(i) for i in range(1, width + 1)]
     head += [""] * (width - len(head))
-    facts.table = TableFacts("\t", "none", header, head, sampled=[row for _, row in rows[:200]])
+    facts.table = TableFacts("", "quotes", header, head, sampled=[row for _, row in rows[:200]])
     name_columns(facts.table, facts)
     table = _Chunks(facts.table.columns)
     for number, row in rows[header:]:
@@ -260,14 +249,35 @@ def read_xlsx(path, facts, options):
     return table.finish(path.name, header)
 
 
+def excel_sheets(path):
+    """
+    The sheets of an Excel file that hold anything.
+
+    Returns:
+        `dict[str, list]`: by title, `(number, cells as strings)` of the rows that hold anything; empty cells at the end of a row
+        are left out.
+
+    Raises:
+        [`HTCError`]: a damaged file; [`HTCImportError`]: `openpyxl` is missing.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise HTCImportError(f"Reading {path.name!r} needs openpyxl: pip install 'hf_htc[excel]'.") from error
+    with refusing("cannot be read as Excel", Exception, file=path.name, mend="Save it again as .xlsx, or as CSV."):
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheets = {sheet.title: _sheet_rows(sheet) for sheet in book.worksheets}
+        book.close()
+    return {title: rows for title, rows in sheets.items() if rows}
+
+
 def _sheet_rows(sheet):
-    """`(number, cells as strings)` of the rows that hold anything."""
     rows = []
     for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
         cells = [_cell_text(value) for value in row]
-        while cells and not cells[-1]:
+        while cells and not cells[-1].strip():
             cells.pop()
-        if any(cells):
+        if cells:
             rows.append((number, cells))
     return rows
 

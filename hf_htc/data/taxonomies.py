@@ -10,11 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, reason_of, refusing
+from hf_htc.models.errors import HTCError, HTCFileNotFoundError, reason_of
 from hf_htc.models.hierarchy import LabelHierarchy
 
 from .recognise import markup_of, open_text
 from .sniffing import delimiter_sign, long_fields, split_rows
+from .tables import excel_sheets
 from .taxonomies_codes import code_parents
 from .taxonomies_columns import Column, is_header
 from .taxonomies_content import children_lines, read_table
@@ -131,40 +132,23 @@ def _is_excel(path):
 
 def _read_excel(path, separator, language, header):
     """The [`Draft`] of the first sheet that holds anything."""
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise HTCImportError(f"{path.name}: reading Excel needs openpyxl: pip install 'hf_htc[excel]'.") from error
-    with refusing("cannot be read as Excel", Exception, file=path.name, mend="Save it again as .xlsx, or as CSV."):
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {sheet.title: _sheet_rows(sheet) for sheet in book.worksheets}
-        book.close()
-    filled = [title for title, rows in sheets.items() if rows]
-    if not filled:
+    sheets = excel_sheets(path)
+    if not sheets:
         raise HTCError("is empty.", file=path.name, mend="Give a file with at least one label.")
-    draft = _read_rows(sheets[filled[0]], "", path.name, separator, language, header)
-    if len(filled) > 1:
-        draft.notes.append(f"The sheet {filled[0]!r} was read; the others are {', '.join(map(repr, filled[1:]))}.")
+    first, *others = sheets
+    draft = _read_rows(_below_titles(sheets[first]), "", path.name, separator, language, header)
+    if others:
+        draft.notes.append(f"The sheet {first!r} was read; the others are {', '.join(map(repr, others))}.")
     return draft
 
 
-def _sheet_rows(sheet):
-    """`(number, cells)` of the rows with more than a title in them."""
-    rows = []
-    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
-        cells = [_cell(value) for value in row]
-        if any(cells):
-            rows.append((number, cells))
-    # A title above the table stands alone in its row.
-    while len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 and sum(map(bool, rows[1][1])) > 1 and len(rows[0][1]) > 1:
+def _below_titles(rows):
+    """`(number, cells)`, equally many cells per row, without a title above the table, which stands alone in its row."""
+    used = max(len(cells) for _, cells in rows)
+    rows = [(number, [cell.strip() for cell in cells] + [""] * (used - len(cells))) for number, cells in rows]
+    while len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 and sum(map(bool, rows[1][1])) > 1:
         rows.pop(0)
-    used = max((i for _, cells in rows for i, cell in enumerate(cells) if cell), default=-1) + 1
-    return [(number, cells[:used]) for number, cells in rows]
-
-
-def _cell(value):
-    """A cell as a string; Excel has no integers, 101 may come as 101.0."""
-    return "" if value is None else str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return rows
 
 
 def _parse_yaml(text, file):

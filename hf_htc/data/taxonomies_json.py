@@ -7,7 +7,7 @@ import json
 from hf_htc.models.errors import HTCError, reason_of
 from hf_htc.models.hierarchy import LabelHierarchy
 
-from .json_files import check_characters
+from . import json_files
 from .taxonomies_columns import Column
 from .taxonomies_content import read_table
 from .taxonomies_draft import NO_PARENT, ROOT_WORDS, Draft
@@ -45,47 +45,44 @@ HELP = (
 )
 
 
-class TwinKey(dict):
-    """An object of JSON that has a key twice; `json` would keep the last one only."""
-
-
 def parse_json(text, file):
-    """The content of a JSON file, and its lines if it holds one object per line. Keys given twice raise with their line."""
-
-    def pairs(items):
-        found = dict(items)
-        if len(found) < len(items):
-            seen = set()
-            twin = next(key for key, _ in items if key in seen or seen.add(key))
-            raise HTCError(
-                f"an object has the key {twin!r} twice (twin keys); one of them would be lost.",
-                file=file,
-                line=_line_of(text, twin),
-                mend="Put both contents under one key, or write `name` and `children`.",
-            )
-        return found
-
+    """The content of a JSON file, a list where it holds one value per line. A key given twice raises with its line."""
     try:
-        value = json.loads(text, object_pairs_hook=pairs)
-        try:
-            check_characters(text, value)
-        except HTCError as error:
-            raise HTCError(f"{error}.", file=file) from error
-        return value
-    except json.JSONDecodeError as error:
-        whole = error
+        return json_files.parse_json(text)
+    except json_files.TwinKeyError as error:
+        raise _twin(error, text, file) from error
+    except HTCError as error:
+        raise HTCError(f"{error}.", file=file) from error
     except RecursionError as error:
         raise HTCError("is nested too deeply to be read.", file=file, mend="Write it as edges, `parent<TAB>child`.") from error
-    rows = []
-    lines = [line for line in text.split("\n") if line.strip()]
-    if len(lines) > 1 and all(line.lstrip()[:1] in "{[" and line.rstrip().rstrip(",")[-1:] in "}]" for line in lines):
-        try:
-            rows = [json.loads(line.rstrip().rstrip(","), object_pairs_hook=pairs) for line in lines]
-        except json.JSONDecodeError:
-            rows = []
-    if not rows:
-        raise HTCError(f"is not valid JSON: {reason_of(whole)}.", file=file, line=whole.lineno) from whole
-    return rows
+    except ValueError as error:
+        rows = _one_per_line(text, file)
+        if rows is None:
+            line = getattr(error, "lineno", None)  # a number of too many digits has none
+            raise HTCError(f"is not valid JSON: {reason_of(error)}.", file=file, line=line) from error
+        return rows
+
+
+def _one_per_line(text, file):
+    """The values of lines that are each an object or a list; `None` for other lines."""
+    lines = [line.strip().rstrip(",") for line in text.split("\n") if line.strip()]
+    if len(lines) < 2 or not all(line[:1] in "{[" and line[-1:] in "}]" for line in lines):
+        return None
+    try:
+        return [json_files.parse_json(line) for line in lines]
+    except json_files.TwinKeyError as error:
+        raise _twin(error, text, file) from error
+    except ValueError:
+        return None
+
+
+def _twin(error, text, file):
+    return HTCError(
+        f"an object has the key {error.key!r} twice; one of them would be lost.",
+        file=file,
+        line=_line_of(text, error.key),
+        mend="Put both contents under one key, or write `name` and `children`.",
+    )
 
 
 def _line_of(text, key):

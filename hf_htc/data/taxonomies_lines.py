@@ -57,7 +57,7 @@ def find_separator(paths):
 
 def split_path(path, separator):
     """The segments of a path; a separator before the first or behind the last one means nothing, as in `/Arts/Music`."""
-    segments = [segment.strip() for segment in path.split(separator)]
+    segments = [segment.strip() for segment in f" {path.strip()} ".split(separator)]
     while len(segments) > 1 and not segments[0]:
         segments = segments[1:]
     while len(segments) > 1 and not segments[-1]:

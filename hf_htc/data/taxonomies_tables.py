@@ -526,7 +526,7 @@ def wide(table, groups, separator):
         draft.naming, draft.paths = "ids", False
         used.add(own[0])
     staircase = all(sum(bool(row[title if code is None else code]) for code, title in groups) == 1 for row in table.rows)
-    path, gaps = [], 0
+    path, last, gaps, merged = [], [], 0, 0
     for line, row in zip(table.lines, table.rows):
         cells = [(row[code] if code is not None else "", row[title] if title is not None else "") for code, title in groups]
         filled = [depth for depth, cell in enumerate(cells) if any(cell) and not all(c.lower() in NO_PARENT for c in cell)]
@@ -538,6 +538,11 @@ def wide(table, groups, separator):
             path = [*path[: filled[0]], cells[filled[0]]]
             walk = path
         else:
+            if filled[0] and any(map(any, last[: filled[0]])):  # cells that were merged, and are filled in their first line only
+                cells[: filled[0]] = last[: filled[0]]
+                merged += 1
+                filled = [depth for depth, cell in enumerate(cells) if any(cell)]
+            last = [cell if depth in filled else ("", "") for depth, cell in enumerate(cells)]
             walk = [cells[depth] for depth in filled]
             gaps += len(filled) != filled[-1] + 1
         key = None
@@ -571,8 +576,12 @@ def wide(table, groups, separator):
                         setattr(node, what, value)
                 if unique:
                     node.id = row[own[0]]
+    if merged:
+        lines = "1 line has an empty first level" if merged == 1 else f"{merged} lines have empty first levels"
+        draft.notes.append(f"{lines}, taken from the line above.")
     if gaps:
-        draft.notes.append(f"{gaps} lines have an empty level between filled ones, which is left out of their paths.")
+        lines = "1 line has" if gaps == 1 else f"{gaps} lines have"
+        draft.notes.append(f"{lines} an empty level between filled ones, which is left out of the path.")
     return draft
 
 

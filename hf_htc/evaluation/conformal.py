@@ -18,8 +18,8 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
     """
     Calibrates label sets so that, over documents like these, they hold on average at least `coverage` of what they promise.
 
-    * `"back_off"`, for documents with a single path in a tree: one label a document, as deep as certainty allows; right when the
-      document's most specific label is it or lies below it. Split conformal prediction over the nested labels from the best
+    * `"back_off"`, for documents with a single path in a tree: one label per document, as deep as certainty allows; right when
+      the document's most specific label is it or lies below it. Split conformal prediction over the nested labels from the best
       leaf to the root.
     * `"risk"`, for any documents: all labels above one score, such that on average at most `1 - coverage` of a document's labels
       are missed. Conformal risk control (Angelopoulos et al., 2024).
@@ -128,8 +128,7 @@ def coverage_of(logits, gold, hierarchy, calibration):
 
     Returns:
         `dict`: `coverage`, the mean over documents of what is promised, and `size`, the mean number of leaves (`"back_off"`) or
-        of labels
-        (`"risk"`) of a set.
+        of labels (`"risk"`) of a set.
     """
     logits = np.asarray(logits, dtype=np.float64)
     indptr, indices, _ = as_csr(gold, hierarchy.num_labels)

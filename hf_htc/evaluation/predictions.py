@@ -44,10 +44,10 @@ class EvaluationResult:
     Args:
         scores (`dict`): All scores of [`HierarchicalScorer.compute`], the policy echoed.
         scorer ([`HierarchicalScorer`]): The counts, for per-label tables.
-        records (`list[dict]`): One prediction record a document.
+        records (`list[dict]`): One prediction record per document.
         details ([`EvaluationDetails`], *optional*): What a report shows beside, where it was asked for.
-        threshold (`float` or `list[float]`, *optional*): The score from which labels were predicted, or one a label; `None` for a
-            decoder that compares no score with a threshold.
+        threshold (`float` or `list[float]`, *optional*): The score from which labels were predicted, or one per label; `None` for
+            a decoder that compares no score with a threshold.
     """
 
     def __init__(self, scores, scorer, records, details=None, threshold=None):

@@ -33,7 +33,7 @@ def ranking_scores(ranked, gold, num_labels, k=5):
         raise HTCError(f"`ranked` has {len(ranked)} documents, `gold` has {len(indptr) - 1}.")
     best = min(k, num_labels)
     if ranked.ndim != 2 or ranked.shape[1] < best:
-        raise HTCError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels a document.")
+        raise HTCError(f"`ranked` has the shape {ranked.shape}; recall at {k} needs {best} labels per document.")
     names = (f"recall_at_{k}", f"ndcg_at_{k}")
     if len(ranked) == 0:
         return dict.fromkeys(names, 0.0)

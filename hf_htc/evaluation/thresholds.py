@@ -29,7 +29,8 @@ def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
             threshold of all labels: a few documents say little.
 
     Returns:
-        `float` for `"global"`, else `list[float]` with one threshold a label, each in [0, 1], as `config.thresholds` takes them.
+        `float` for `"global"`, else `list[float]` with one threshold per label, each in [0, 1], as `config.thresholds` takes
+        them.
 
     Raises:
         `ValueError`: an unknown kind, no documents, logits of another shape or not finite.

@@ -22,9 +22,9 @@ def unit_view(model, tokenizer, text, labels=None):
             whether it holds.
 
     Returns:
-        `list[dict]`, one a unit: `name` (its level, or the path of the parent that decides), `threshold` (the score from which an
-        entry is chosen: HBM's bound, else 0), with `labels` and HBM `positive_bound` and `negative_bound` (the threshold with the
-        biases), and `entries`, best first: `name`, `score`, `is_chosen`, with `labels` also `is_gold` and, with HBM,
+        `list[dict]`, one per unit: `name` (its level, or the path of the parent that decides), `threshold` (the score from which
+        an entry is chosen: HBM's bound, else 0), with `labels` and HBM `positive_bound` and `negative_bound` (the threshold with
+        the biases), and `entries`, best first: `name`, `score`, `is_chosen`, with `labels` also `is_gold` and, with HBM,
         `is_left_out` (by the margin).
 
     Raises:

@@ -61,7 +61,7 @@ def _overview(loaded):
 
 def _tables(loaded):
     hierarchy = loaded.hierarchy
-    rows = [["split", "documents", "labels a document", "words a document (median)", "labels that occur"]]
+    rows = [["split", "documents", "labels per document", "words per document (median)", "labels that occur"]]
     for split, documents in loaded.dataset.items():
         indptr, indices = label_csr(documents)
         words = np.median([len(text.split()) for text in documents["text"]]) if len(documents) else 0

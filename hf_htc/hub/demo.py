@@ -223,7 +223,7 @@ def read_examples(path):
                 raise HTCError(f'Line {number} of {path.name!r} has no text; a line is an object such as {{"text": "..."}}.')
         texts.append(text)
     if not texts:
-        raise HTCError(f"{path.name!r} holds no texts; give one a line.")
+        raise HTCError(f"{path.name!r} holds no texts; give one per line.")
     return texts
 
 

@@ -52,8 +52,8 @@ class HTCTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Learning rate of everything but the text encoder; the method's recommendation by default."},
     )
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents a step and device in training."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents a step and device in evaluation."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents per step and device in training."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents per step and device in evaluation."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Linear warm-up: steps, or a share of all steps below 1."})
     eval_strategy: str | None = field(
         default=None,

@@ -20,7 +20,7 @@ def tfidf_descriptions(texts, labels, hierarchy, max_df=0.8, min_df=0.1, max_wor
         stop_words (`str`, `list[str]` or `None`, *optional*): Words to leave out, as scikit-learn takes them.
 
     Returns:
-        `list[str]`: one a node, for `model.set_label_texts(tokenizer, texts=...)`; the node's own text where it has no
+        `list[str]`: one per node, for `model.set_label_texts(tokenizer, texts=...)`; the node's own text where it has no
         documents or no word is left.
 
     Raises:

@@ -66,7 +66,7 @@ def source_commit():
     """The commit of a source checkout of hf_htc, with `-dirty` when files differ, results of benchmarks apart; `None` for an
     installed package.
 
-    Asked once a process: a long run calls it when it begins, so that a commit made meanwhile is not taken for its own."""
+    Asked once per process: a long run calls it when it begins, so that a commit made meanwhile is not taken for its own."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -51,10 +51,10 @@ JSONL_ERRORS = {
     "empty text": ([GOOD, {"text": " \n", "labels": ["sport"]}], {}, ValueError, r"line 2: the text is empty \(1 such"),
     "text missing in one row": ([GOOD, {"labels": ["sport"]}], {}, ValueError, r"line 2: the text is empty"),
     "missing text column": (
-        [{"body": "y", "labels": ["sport"]}],
+        [{"title": "x", "body": "y", "labels": ["sport"]}],
         {},
         ValueError,
-        r"train\.jsonl has no column 'text'; its columns are \['body', 'labels'\].*`text_column`",
+        r"train\.jsonl has no column 'text'; its columns are \['title', 'body', 'labels'\].*`text_column`",
     ),
     "missing label column": ([{"text": "y"}], {}, ValueError, r"no column 'labels'; its columns are \['text'\]"),
     "broken line": (
@@ -244,7 +244,7 @@ OPTION_ERRORS = {
     "closure": ({"closure": "down"}, "`closure` is 'down'; it must be None"),
     "fraction": ({"validation_fraction": 1.0}, r"`validation_fraction` is 1.0; it must lie in \[0, 1\)"),
     "same column": ({"text_column": "labels"}, "both name 'labels'; they must differ"),
-    "column twice": ({"label_column": ["a", "a"]}, "one different column a level"),
+    "column twice": ({"label_column": ["a", "a"]}, "one different column per level"),
     "no column": ({"label_column": []}, "name one column"),
     "same separators": ({"label_separator": "/", "path_separator": "/"}, "are both '/'"),
     "empty separator": ({"label_separator": ""}, "`label_separator` is an empty string; give a character such as ';'"),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hf_htc.data import load_htc_dataset
-from hf_htc.data.cells import BINARY
+from hf_htc.data.cells import MARKS
 from hf_htc.data.options import MISSING_VALUES
 from hf_htc.data.resolving import clean_name
 
@@ -26,6 +26,7 @@ CHARACTERS = "abcXYZ019 äöüßéñłŻчЖ体育ا'\"`,;|\t:.!?#%&()[]{}<>=+*~
 words = st.text(CHARACTERS, min_size=1, max_size=12).map(lambda word: word.strip()).filter(lambda word: clean_name(word) != "")
 texts = st.lists(words, min_size=1, max_size=6).map(" ".join)
 long_texts = st.lists(texts, min_size=1, max_size=3).map("\n".join)
+BINARY = frozenset().union(*(held | other for held, other in MARKS))
 # A name of a label is what it is after cleaning, and none of the words for a missing value.
 names = (
     st.text("abcXYZ19 äöüéłч体育'&-", min_size=1, max_size=8)

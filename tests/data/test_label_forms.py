@@ -1,6 +1,7 @@
 """Labels in the forms in which people write them: other languages, separators, orders of columns; and what is said of them."""
 
 import json
+import logging
 import re
 
 import datasets
@@ -8,6 +9,9 @@ import pytest
 
 from hf_htc.data import check_files, load_htc_dataset
 from hf_htc.data.cells import list_of_cell
+from hf_htc.data.columns import find_columns
+from hf_htc.data.documents import read_documents
+from hf_htc.data.options import ReadOptions
 from hf_htc.data.resolving import class_lines, guess_path_separator, read_class_names
 from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
@@ -125,6 +129,12 @@ READ = {
 }
 
 
+def labels_of(source, **options):
+    """Names of the labels of every row of a training file."""
+    loaded = load_htc_dataset(train_file=source, validation_fraction=0, **options)
+    return [sorted(loaded.hierarchy.names[i] for i in row) for row in loaded.dataset["train"]["labels"]]
+
+
 @pytest.mark.parametrize("case", READ)
 def test_labels(case, tmp_path):
     content, options, taxonomy, expected = READ[case]
@@ -133,8 +143,7 @@ def test_labels(case, tmp_path):
     if taxonomy is not None:
         options = {**options, "taxonomy": tmp_path / "tree.txt"}
         options["taxonomy"].write_text(taxonomy, encoding="utf-8")
-    loaded = load_htc_dataset(train_file=path, validation_fraction=0, **options)
-    assert [sorted(loaded.hierarchy.names[i] for i in row) for row in loaded.dataset["train"]["labels"]] == expected
+    assert labels_of(path, **options) == expected
     assert check_files(train_file=path, **options).ok
 
 
@@ -252,3 +261,107 @@ def _rows(labels):
 def test_lists_of_cells():
     assert list_of_cell("[a, b]") == ["a", "b"] and list_of_cell("[]") == [] and list_of_cell("plain") is None
     assert list_of_cell("['a', None]") is None and list_of_cell("[" * 5000 + "]" * 5000) is None
+
+
+# columns -> (options, the columns taken for texts and labels), or what the error says.
+ONLY_OTHER = {
+    ("Beschreibung", "Kategorie"): ({"label_column": "Kategorie"}, ("Beschreibung", "Kategorie")),
+    ("id", "abstract", "a", "b"): ({"label_column": "a,b"}, ("abstract", "a", "b")),
+    ("text", "sujet"): ({}, ("text", "sujet")),
+    ("frase", "labels"): ({}, ("frase", "labels")),
+    ("title", "body", "labels"): ({}, "no column 'text'"),
+    ("text", "a", "b"): ({}, "no column 'labels'"),
+    ("text", "body"): ({}, "no column 'labels'"),
+    ("text", "id"): ({}, "no column 'labels'"),
+    ("frase", "sujet"): ({}, "no column 'text'"),
+    ("texto", "b"): ({"label_column": "a"}, "no column 'text'"),
+}
+
+
+@pytest.mark.parametrize("columns", ONLY_OTHER)
+def test_the_only_other_column_is_taken(columns, caplog):
+    options, expected = ONLY_OTHER[columns]
+    options = ReadOptions(**options)
+    if isinstance(expected, str):
+        with pytest.raises(HTCError, match=expected):
+            find_columns(columns, options, "f.csv")
+        return
+    with caplog.at_level(logging.INFO):
+        texts, groups = find_columns(columns, options, "f.csv")
+    assert (*texts, *groups[0]) == expected
+    assert "is taken, the only other one" in caplog.text
+
+
+def test_a_file_without_labels_has_no_column_taken_for_them():
+    assert find_columns(["text", "source"], ReadOptions(), "f.csv", unlabelled=True) == (["text"], [])
+    assert find_columns(["frase"], ReadOptions(), "f.csv", unlabelled=True) == (["frase"], [])
+
+
+def test_booleans_of_json_are_labels_and_marks(tmp_path):
+    rows = [
+        {"text": "a", "labels": True, "sport": True, "art": False},
+        {"text": "b", "labels": False, "sport": None, "art": True},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert labels_of(path) == [["True"], ["False"]]
+    assert labels_of(path, label_column="sport,art") == [["sport"], ["art"]]
+
+
+@pytest.mark.parametrize("marks", [("yes", "no"), ("Y", "N"), ("x", ""), ("TRUE", "False"), ("1.0", "0")])
+def test_marks_in_columns_of_one_label_each(marks, tmp_path, caplog):
+    held, other = marks
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,sport,art\none,{held},{other}\ntwo,{other},{held}\nthree,{held},{held}\n")
+    with caplog.at_level(logging.INFO):
+        assert labels_of(path, label_column="sport,art") == [["sport"], ["art"], ["art", "sport"]]
+    assert "one per label" in caplog.text
+
+
+def test_multi_hot_rows_are_no_ids(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "labels": [1, 0, 0, 0, 1]}\n{"text": "b", "labels": [0, 1, 0, 0, 0]}\n')
+    hierarchy = LabelHierarchy.from_paths(["a/b", "a/c", "d/e"])
+    with pytest.raises(TypeError, match="'labels' of a.jsonl holds lists of 5 times 0 or 1, which look like multi-hot rows"):
+        load_htc_dataset(train_file=path, taxonomy=hierarchy)
+    path.write_text('{"text": "a", "labels": [1, 0]}\n{"text": "b", "labels": [0]}\n')
+    assert labels_of(path, taxonomy=hierarchy) == [["a", "a/b"], ["a"]]
+
+
+def test_minus_one_of_a_class_label_is_no_label():
+    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.ClassLabel(names=["x", "y"])})
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [1, -1]}, features=features)
+    assert labels_of(rows, allow_unlabelled=True) == [["y"], []]
+    with pytest.raises(HTCError, match="row 2: the row has no labels"):
+        load_htc_dataset(train_file=rows)
+
+
+def test_addresses_are_no_paths(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,labels\na,http://x.org/a\nb,http://x.org/b\nc,http://y.org/c\nd,http://y.org/d\n")
+    assert load_htc_dataset(train_file=path).hierarchy.num_levels == 1
+
+
+def test_levels_with_the_deepest_first_are_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,l1,l2\na,Tennis,Sport\nb,Golf,Sport\nc,Film,Art\nd,Golf,Sport\n")
+    kinds = [problem.kind for problem in check_files(train_file=path, label_column="l1,l2").problems]
+    assert "deepest_level_first" in kinds
+    kinds = [problem.kind for problem in check_files(train_file=path, label_column="l2,l1").problems]
+    assert "deepest_level_first" not in kinds
+
+
+def test_what_is_no_data_set_is_named():
+    with pytest.raises(TypeError, match="'train_file' is a list; give a `Dataset`, a frame"):
+        load_htc_dataset(train_file=[{"text": "a", "labels": ["x"]}])
+
+
+def test_json_lines_are_told_by_their_content(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('{"text": "a, b", "labels": ["x"]}\n{"text": "c", "labels": ["y"]}\n')
+    assert labels_of(path) == [["x"], ["y"]]
+    assert [document.text for document in read_documents(path)] == ["a, b", "c"]
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "text": "b", "labels": ["x"]}\n')
+    with pytest.raises(HTCError, match="a.jsonl, line 1 cannot be read: the key 'text' stands twice"):
+        load_htc_dataset(train_file=path)

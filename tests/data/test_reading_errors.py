@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import logging
 import tarfile
 import zipfile
 
+import pandas
 import pytest
 
 from hf_htc.data import check_files, load_htc_dataset, read_documents
@@ -127,7 +129,7 @@ def test_a_tar_archive_is_no_table(tmp_path):
 
 def test_the_check_shows_what_it_has_collected_when_a_later_step_fails(tmp_path):
     (tmp_path / "train.csv").write_text(CSV + "one, two, three\n")
-    (tmp_path / "test.csv").write_text("body,labels\nx,sport\n")
+    (tmp_path / "test.csv").write_text("title,body,labels\nx,y,sport\n")
     report = check_files(train_file=tmp_path / "train.csv", test_file=tmp_path / "test.csv")
     assert [problem.kind for problem in report.problems] == ["ragged_row", "stopped"] and not report.ok
     assert "test.csv has no column 'text'" in report.problems[1].message
@@ -204,3 +206,19 @@ def test_errors_of_documents(tmp_path):
         list(read_documents(tmp_path / "none.csv"))
     path.write_text("title,body,x\na,b,1\n")
     assert [document.text for document in read_documents(path, text_column="title,body")] == ["a\nb"]
+
+
+def test_what_is_read_is_said_in_words_of_its_kind(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("text;id\nx;1\ny;2\n")
+    pandas.DataFrame({"text": ["x", "y"], "id": [1, 2]}).to_excel(tmp_path / "a.xlsx", index=False)
+    with caplog.at_level(logging.INFO):
+        for name in ("a.csv", "a.xlsx"):
+            assert [document.text for document in read_documents(tmp_path / name)] == ["x", "y"]
+    assert "a.csv: table of 2 columns split by semicolon, header text, id, UTF-8." in caplog.text
+    assert "a.xlsx: Excel, table of 2 columns, header text, id." in caplog.text
+
+
+def test_the_first_text_of_a_file_is_no_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("some longer text here\nanother longer text\na third one here\n")
+    assert len(list(read_documents(path))) == 3

@@ -204,7 +204,16 @@ class TestTables:
         with caplog.at_level("INFO"):
             hierarchy = read("level 1,level 2,level 3\na,b,c\na,,d\ne,,\n", "t.csv")
         assert edges(hierarchy) == ["a", "b < a", "c < b", "d < a", "e"]
-        assert "1 lines have an empty level between filled ones" in caplog.text
+        assert "1 line has an empty level between filled ones" in caplog.text
+
+    def test_levels_that_are_filled_in_their_first_line_only(self, read, caplog):
+        with caplog.at_level("INFO"):
+            hierarchy = read("level 1,level 2,level 3\na,b,c\n,,d\n,e,\nf,g,\n,h,i\n", "t.csv")
+        assert edges(hierarchy) == ["a", "b < a", "c < b", "d < b", "e < a", "f", "g < f", "h < f", "i < h"]
+        assert "3 lines have empty first levels, taken from the line above" in caplog.text
+
+    def test_a_separator_behind_the_last_segment(self, read):
+        assert edges(read("A > B >\n> A > C\nD > E > F >\n", "t.txt"), "texts") == ["A", "B < A", "C < A", "D", "E < D", "F < E"]
 
     @pytest.mark.parametrize(
         "codes, parents",

@@ -31,7 +31,7 @@ def test_by_hand():
 
 
 def test_wrong_shapes_are_refused():
-    with pytest.raises(ValueError, match="needs 5 labels a document"):
+    with pytest.raises(ValueError, match="needs 5 labels per document"):
         ranking_scores([[0, 1]], [[1]], 9)
     with pytest.raises(ValueError, match="`ranked` has 1 documents, `gold` has 2"):
         ranking_scores([[0, 1, 2, 3, 4]], [[1], [2]], 9)
