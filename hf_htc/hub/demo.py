@@ -13,9 +13,8 @@ from hf_htc.data.front_matter import split_front_matter
 from hf_htc.data.json_files import UNREADABLE, parse_json
 from hf_htc.data.lines import split_lines
 from hf_htc.evaluation.predictions import predict_batches
-from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
-from hf_htc.models.prediction import check_texts, encode_texts
+from hf_htc.models.prediction import DECODERS, check_texts, encode_texts
 
 from .citations import METHODS
 from .loading import load_classifier

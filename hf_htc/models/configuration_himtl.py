@@ -2,13 +2,13 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .branches import branches_of
-from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_hiagm import FLATTEN_LIMIT, FLATTEN_REFUSED, WIDE_NODE_DIM, WIDE_NODE_LIMIT
 from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED, check_tree_network
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
 from .errors import HTCError
+from .himtl_branches import branches_of
+from .hitin_coding_tree import build_coding_tree, check_coding_tree
 
 
 # Up to this many parameters the branches' networks are as wide as the text vector, as in the paper.

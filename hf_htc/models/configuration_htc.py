@@ -12,7 +12,7 @@ from transformers.utils import logging
 from .configuration_textrcnn import TextRCNNConfig
 from .errors import HTCError
 from .hierarchy import LabelHierarchy
-from .node_identity import IDENTITY
+from .hierarchy_identity import IDENTITY
 from .version import __version__
 from .whole_checkpoints import check_config_content, config_errors, find_config, read_config
 

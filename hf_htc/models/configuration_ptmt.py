@@ -5,7 +5,7 @@ from huggingface_hub.dataclasses import strict
 from .configuration_prompts import PromptConfig
 from .configuration_units import BINARY_UNIT_LOSSES
 from .errors import HTCError
-from .masked_lm import embedding_size
+from .prompt_masked_lm import embedding_size
 from .text_encoders import is_decoder_only
 
 

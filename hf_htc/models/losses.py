@@ -6,14 +6,11 @@ Legend: `B` documents, `N` labels, `E` edges.
 import torch
 from torch import nn
 
+from .modules import at_least_float32
+
 
 # Numbers that the recursive regularization looks at in one part: a few MB, which a processor's cache holds.
 _NUMBERS_AT_ONCE = 500_000
-
-
-def at_least_float32(tensor):
-    """Half precision types become float32; float32 and float64 stay."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def reduce_labels(values, reduction="mean"):

@@ -11,8 +11,8 @@ from transformers import initialization as init
 
 from .configuration_flat import FlatConfig
 from .labels import label_log_odds
-from .losses import at_least_float32
 from .modeling_htc import HTCPreTrainedModel
+from .modules import at_least_float32
 from .text_encoders import text_vector_size
 
 

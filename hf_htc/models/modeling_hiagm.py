@@ -10,11 +10,11 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_hiagm import HiAGMConfig
+from .graph_encoders import build_structure_encoder
 from .labels import label_log_odds
-from .losses import at_least_float32, recursive_regularization
+from .losses import recursive_regularization
 from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
-from .structure_encoders import build_structure_encoder
+from .modules import HTCModule, at_least_float32
 from .text_encoders import pool, text_vector_size
 
 

@@ -14,16 +14,13 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
 from .configuration_hidec import HiDECConfig
-from .hidec_inference import dense_margins, expand_margins
-from .hierarchy_decoder import HierarchyDecoder, ragged_products
-from .losses import at_least_float32
+from .hidec_decoder import HierarchyDecoder, dense_margins, expand_margins, ragged_products
+from .hidec_unrolled import HierarchyCopies, unroll
 from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 from .unit_losses import decision_logits, prior_scores, unit_loss
-from .units import Units
-from .unrolled_hierarchy import HierarchyCopies, unroll
+from .units import BoundNetwork, Units
 
 
 # The logit of a label that a document gets for want of a better one: just predicted.

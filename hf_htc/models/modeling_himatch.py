@@ -15,12 +15,12 @@ from transformers.utils import logging
 
 from .configuration_himatch import HiMatchConfig
 from .errors import HTCError, HTCTypeError
-from .label_matching import LabelMatching
-from .label_texts import complete_texts, embed_label_texts, embed_label_tokens, label_embedding_size, tokenize_label_texts
-from .losses import at_least_float32, recursive_regularization
+from .himatch_label_texts import complete_texts, embed_label_texts, embed_label_tokens, label_embedding_size, tokenize_label_texts
+from .himatch_matching import LabelMatching
+from .losses import recursive_regularization
 from .modeling_hiagm import TextPropagation
 from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 from .prediction import check_texts
 from .text_encoders import text_vector_size
 

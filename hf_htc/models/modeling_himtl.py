@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_propagation import BranchPropagation
-from .branch_trees import BranchTrees
-from .branches import BranchCoherentMax, BranchCombination
 from .coherence import coherent_bce
 from .configuration_himtl import HiMTLConfig
+from .himtl_branches import BranchCoherentMax, BranchCombination
+from .himtl_hiagm import BranchPropagation
+from .himtl_hitin import BranchTrees
 from .labels import label_log_odds
-from .losses import at_least_float32, multi_label_bce
+from .losses import multi_label_bce
 from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 
 
 class HiMTLClassifier(HTCModule):

@@ -12,9 +12,9 @@ from transformers import initialization as init
 
 from .configuration_hitin import HiTINConfig
 from .labels import label_log_odds
-from .losses import at_least_float32, recursive_regularization
+from .losses import recursive_regularization
 from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 

@@ -9,18 +9,15 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
 from .configuration_hpt import HPTConfig
-from .label_graph import LabelGraph
-from .label_slots import LabelSlots
+from .hpt_label_graph import LabelGraph
 from .labels import label_log_odds
-from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
-from .modules import CachingModule
-from .prompts import mean_word_vectors
+from .modules import CachingModule, at_least_float32
+from .prompt_masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
+from .prompt_slots import LabelSlots, mean_word_vectors
 from .unit_losses import decision_logits, prior_scores, unit_loss
-from .units import Units
+from .units import BoundNetwork, Units
 
 
 class HPTClassifier(CachingModule):

@@ -23,14 +23,13 @@ from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
 from .errors import HTCError, HTCOSError, reason_of
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
-from .modules import HTCModule
+from .modules import HTCModule, left_align
 from .prediction import PredictionMixin
-from .prompts import append_prompts
 from .text_encoders import (
+    append_prompts,
     build_text_encoder,
     check_widths,
     default_pooling,
-    left_align,
     load_text_encoder,
     max_positions,
     pool,

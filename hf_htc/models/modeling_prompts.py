@@ -5,9 +5,10 @@ from transformers.utils import logging
 
 from .configuration_prompts import PromptConfig
 from .errors import HTCError
-from .masked_lm import corrupt, draw_masked, load_masked_lm
 from .modeling_htc import HTCPreTrainedModel
-from .text_encoders import check_widths, left_align
+from .modules import left_align
+from .prompt_masked_lm import corrupt, draw_masked, load_masked_lm
+from .text_encoders import check_widths
 
 
 logger = logging.get_logger(__name__)

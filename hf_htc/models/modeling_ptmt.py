@@ -12,19 +12,16 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
+from .coherence import PathPruning
 from .configuration_ptmt import PTMTTaxoFormerConfig
 from .errors import HTCError
-from .label_slots import LabelSlots
 from .labels import label_log_odds
-from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
 from .modeling_prompts import PromptPreTrainedModel
-from .modules import HTCModule
-from .path_pruning import PathPruning
-from .prompts import mean_word_vectors
+from .modules import HTCModule, at_least_float32
+from .prompt_masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
+from .prompt_slots import LabelSlots, mean_word_vectors
 from .unit_losses import asymmetric_loss, decision_logits, prior_scores, single_label_asymmetric_loss, unit_loss
-from .units import Units
+from .units import BoundNetwork, Units
 
 
 @dataclass

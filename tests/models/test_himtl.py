@@ -20,7 +20,7 @@ from tiny_models import (
 )
 
 from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, LabelHierarchy
-from hf_htc.models.branches import BranchCombination, Branches
+from hf_htc.models.himtl_branches import BranchCombination, Branches
 from hf_htc.models.labels import label_log_odds, label_statistics
 from hf_htc.models.losses import multi_label_bce
 from hf_htc.models.modeling_hiagm import TextPropagation

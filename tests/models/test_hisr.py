@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_htc import HiSRConfig, LabelHierarchy
+from hf_htc.models.hisr_ranking import SequenceRanking
 from hf_htc.models.losses import multi_label_bce
-from hf_htc.models.sequence_ranking import SequenceRanking
 
 
 FIXTURE = json.loads((Path(__file__).parent.parent / "fixtures" / "global" / "hisr_losses.json").read_text())

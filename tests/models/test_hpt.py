@@ -24,7 +24,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_htc import HPTConfig, HPTForHierarchicalTextClassification, LabelHierarchy
-from hf_htc.models.label_graph import GraphAttention, GraphMean, LabelGraph, graph_edges
+from hf_htc.models.hpt_label_graph import GraphAttention, GraphMean, LabelGraph, graph_edges
 
 
 FIXTURE = {

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .losses import at_least_float32
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 
 
 def graph_edges(hierarchy, kind):

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .label_sampling import LabelSampler
-from .losses import at_least_float32
-from .modules import CachingModule
-from .structure_encoders import HierarchyGCN
+from .graph_encoders import HierarchyGCN
+from .himatch_sampling import LabelSampler
+from .modules import CachingModule, at_least_float32
 
 
 # Distance up to which the released code lets a parent be.

@@ -7,10 +7,9 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_batch, make_dag, make_encoder_config, make_model, make_tree
 
 from hf_htc import HiAGMConfig, LabelHierarchy
+from hf_htc.models.graph_encoders import BidirectionalTreeLSTM, HierarchyGCN, collect, edge_prior, spread
 from hf_htc.models.labels import label_statistics
-from hf_htc.models.messages import collect, spread
 from hf_htc.models.modeling_hiagm import LabelAttention
-from hf_htc.models.structure_encoders import BidirectionalTreeLSTM, HierarchyGCN, edge_prior
 
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_readout import DenseReadout
-from .losses import at_least_float32
-from .messages import spread
-from .modules import HTCModule
+from .graph_encoders import spread
+from .himtl_branches import DenseReadout
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 

@@ -12,8 +12,7 @@ import torch
 from transformers import initialization as init
 
 from .label_sets import row_ids
-from .losses import at_least_float32
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 
 
 class SequenceRanking(HTCModule):

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_readout import ROW_LENGTH, DenseReadout
-from .losses import at_least_float32, recursive_regularization
-from .messages import collect
-from .modules import HTCModule
-from .structure_encoders import edge_prior
+from .graph_encoders import collect, edge_prior
+from .himtl_branches import ROW_LENGTH, DenseReadout
+from .losses import recursive_regularization
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 
