@@ -9,7 +9,7 @@ What a checkpoint carries are the two files of its method and all that they impo
 ```
 flat hiagm himatch hitin himtl hisr hpt ptmt hidec: calibration coherence configuration_htc configuration_textrcnn errors
     hierarchy hierarchy_formats hierarchy_identity label_sets labels losses modeling_htc modeling_textrcnn modules prediction
-    prediction_conformal text_encoders version whole_checkpoints whole_files
+    prediction_conformal saving text_encoders version whole_checkpoints whole_files
 hiagm himatch himtl hisr: configuration_hiagm graph_encoders
 hpt ptmt hidec: configuration_units unit_losses units
 hiagm himatch hisr: modeling_hiagm
@@ -33,5 +33,5 @@ Where to look in what everybody has:
 * the text: `text_encoders`, and TextRCNN, an encoder of our own, in `configuration_textrcnn` and `modeling_textrcnn`;
 * decisions: `prediction` (decoders, `predict`), `prediction_conformal` (label sets with a guarantee), `coherence` (no label
   without its parent), `calibration` (thresholds of adapters);
-* loading and saving: `whole_checkpoints`, `whole_files`, `errors`, `version`.
+* loading and saving: `saving`, `whole_checkpoints`, `whole_files`, `errors`, `version`.
 """

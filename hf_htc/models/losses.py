@@ -53,6 +53,22 @@ def recursive_regularization(weight, edges):
     return _EdgePenalty.apply(at_least_float32(weight).flatten(1), edges)
 
 
+def regularization(weight, classifier):
+    """
+    The recursive regularization as a part of a loss.
+
+    Args:
+        weight (`float`): What it is multiplied by.
+        classifier (`nn.Module`): Its `out_weight (N, ...)` and `label_edges (E, 2)`.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `recursive_regularization`; empty where `weight` is 0.
+    """
+    if not weight:
+        return {}
+    return {"recursive_regularization": weight * recursive_regularization(classifier.out_weight, classifier.label_edges)}
+
+
 class _EdgePenalty(torch.autograd.Function):
     """
     `sum over edges of 0.5 * ||w_parent - w_child||^2` of `weight (N, D)`, and its gradient in the same pass, part by part: rows

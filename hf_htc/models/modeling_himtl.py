@@ -16,7 +16,7 @@ from .himtl_hiagm import BranchPropagation
 from .himtl_hitin import BranchTrees
 from .labels import label_log_odds
 from .losses import multi_label_bce
-from .modeling_htc import HTCPreTrainedModel
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
 from .modules import HTCModule, at_least_float32
 
 
@@ -53,7 +53,8 @@ class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
     """
     A classifier of the method `config.base` for each branch at the root. The logits of a label are combined over the branches
     that it lies in; the losses are not: `loss = sum over branches r of BCE_r + l2_regularization * ||W_r||^2 +
-    recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2` (Eq. 5; Eq. 1 corrected).
+    recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2` (Eq. 5; Eq. 1 corrected). The `losses` `bce`,
+    `l2_regularization` and `recursive_regularization` are sums over the branches.
 
     Call [`~HTCPreTrainedModel.set_label_statistics`] (or give `train_labels` to `from_text_encoder`; `build_trainer` does it)
     so that the edges start at the prior probabilities of the training labels.
@@ -74,43 +75,19 @@ class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = HiMTLClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, H)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`] with `losses` `bce`, `l2_regularization` and `recursive_regularization`, summed over the branches.
-        """
-        encoded, text = self.encode(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        branch_logits = at_least_float32(self.classifier(text))  # (B, K)
+    def logits_and_losses(self, encoded, targets=None):
+        branch_logits = at_least_float32(self.classifier(self.text_vectors(encoded)))  # (B, K)
         logits = self.classifier.combination(branch_logits)  # (B, N)
         losses = {}
-        if labels is not None:
-            targets = self.classifier.combination.spread(self.label_targets(labels))
-            weights = self.classifier.combination.label_weights(self.config.bce_mean, branch_logits.dtype)
-            losses["bce"] = self.classification_loss(branch_logits, targets, weights)
-            for name in ("l2_regularization", "recursive_regularization"):
-                weight = getattr(self.config, name)
-                if weight:
-                    losses[name] = weight * getattr(self.classifier.branch_heads, name)()
-        return self.output(logits, losses, encoded, return_dict)
+        if targets is not None:
+            config, heads, combination = self.config, self.classifier.branch_heads, self.classifier.combination
+            weights = combination.label_weights(config.bce_mean, branch_logits.dtype)
+            losses["bce"] = self.classification_loss(branch_logits, combination.spread(targets), weights)
+            if config.l2_regularization:
+                losses["l2_regularization"] = config.l2_regularization * heads.l2_regularization()
+            if config.recursive_regularization:
+                losses["recursive_regularization"] = config.recursive_regularization * heads.recursive_regularization()
+        return HTCOutput(logits=logits, losses=losses)
 
     def classification_loss(self, logits, targets, reduction="mean"):
         """As [`~HTCPreTrainedModel.classification_loss`], of the branches' logits and targets `(B, K)`; the max constraint of

@@ -163,9 +163,12 @@ def pool(outputs, attention_mask, pooling):
     return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
 
 
-def takes_token_types(encoder):
-    """Whether the encoder's forward has the argument `token_type_ids` (that of DistilBERT and T5, for example, has not)."""
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+def takes_keyword(encoder, name):
+    """Whether the encoder's forward takes a keyword: it has an argument of that name; or it takes any, and hands those on that it
+    has not (to its layers: what concerns embeddings, `token_type_ids` and `position_ids`, would be lost)."""
+    parameters = inspect.signature(encoder.forward).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return name in parameters or (takes_any and name not in ("token_type_ids", "position_ids"))
 
 
 def check_widths(tokens, **others):

@@ -343,7 +343,7 @@ def test_the_max_constraint_holds_inside_each_branch():
     assert set(output.losses) == {"bce"}
     branches = model.config.get_branches()
     with torch.no_grad():
-        _, text = model.encode(**batch)
+        text = model.text_vectors(model.encode(**batch))
         scores = model.classifier(text).sigmoid().tolist()
     expected = 0.0
     for row, labels in zip(scores, sets):
