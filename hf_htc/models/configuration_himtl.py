@@ -174,7 +174,10 @@ class HiMTLConfig(HTCConfig):
                     raise HTCError(f"`{key}` is an option of `base={base!r}`, but `base` is {self.base!r}; leave it out.")
         if self.combine == "sum":
             self._check_sum()
-        self._check_hiagm() if self.base == "hiagm" else self._check_hitin()
+        if self.base == "hiagm":
+            self._check_hiagm()
+        else:
+            self._check_hitin()
 
     def _check_sum(self):
         branches = self.get_branches()

@@ -129,7 +129,7 @@ class BranchCombination(HTCModule):
         sizes = self.branches.label_counts[self.branches.branch[:number]]
         init.copy_(self.branch_sizes, torch.as_tensor(sizes, device="cpu"))
 
-    def spread(self, values):
+    def to_copies(self, values):
         """`(B, N)` of labels to `(B, K)` of their copies."""
         return values if self.is_identity else values.index_select(1, self.label_ids)
 

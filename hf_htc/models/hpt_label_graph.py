@@ -31,6 +31,20 @@ def graph_edges(hierarchy, kind):
     return edges[:, np.argsort(edges[1] >= hierarchy.num_nodes, kind="stable")]
 
 
+def weighted_sum(sent, source, target, weights, number):
+    """
+    What `number` nodes receive: the sum of `weights (G,) * sent[source]` by target, `(U, E)`. Summed in float32 at least: a level
+    sums over up to all labels, of which half precision would lose most.
+    """
+    dtype, sent = sent.dtype, at_least_float32(sent)
+    with torch.autocast(sent.device.type, enabled=False):
+        if number * len(sent) <= len(source) * sent.shape[1]:  # a matrix of weights is smaller than the messages
+            places = target * len(sent) + source
+            matrix = weights.new_zeros(number * len(sent)).scatter_add(0, places, weights)
+            return (matrix.view(number, len(sent)) @ sent).to(dtype)
+        return torch.zeros_like(sent[:number]).index_add(0, target, sent[source] * weights.unsqueeze(1)).to(dtype)
+
+
 class LabelGraph(HTCModule):
     """
     Graph encoder over label and level embeddings. One layer (`graph_form="attention"`):
@@ -135,17 +149,3 @@ class GraphMean(HTCModule):
         count = ones.new_zeros(len(nodes)).index_add(0, target, ones)
         received = weighted_sum(sent, source, target, ones / count[target], len(nodes))
         return nodes + self.dropout(nn.functional.relu(received))
-
-
-def weighted_sum(sent, source, target, weights, number):
-    """
-    What `number` nodes receive: the sum of `weights (G,) * sent[source]` by target, `(U, E)`. Summed in float32 at least: a level
-    sums over up to all labels, of which half precision would lose most.
-    """
-    dtype, sent = sent.dtype, at_least_float32(sent)
-    with torch.autocast(sent.device.type, enabled=False):
-        if number * len(sent) <= len(source) * sent.shape[1]:  # a matrix of weights is smaller than the messages
-            places = target * len(sent) + source
-            matrix = weights.new_zeros(number * len(sent)).scatter_add(0, places, weights)
-            return (matrix.view(number, len(sent)) @ sent).to(dtype)
-        return torch.zeros_like(sent[:number]).index_add(0, target, sent[source] * weights.unsqueeze(1)).to(dtype)

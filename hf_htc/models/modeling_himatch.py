@@ -159,18 +159,14 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = (DotProductClassifier if by_product else MatchingClassifier)(config, width)
         self.post_init()
 
-    @classmethod
-    def from_text_encoder(cls, name_or_path, hierarchy, tokenizer=None, *args, **kwargs):
-        """As [`~HTCPreTrainedModel.from_text_encoder`]; with a `tokenizer` the label embeddings start from the labels' texts."""
-        model = super().from_text_encoder(name_or_path, hierarchy, tokenizer, *args, **kwargs)
+    def start_from_encoder(self, extras, tokenizer):
         if tokenizer is not None:
-            model.set_label_texts(tokenizer)
-        elif model.config.has_matching():
+            self.set_label_texts(tokenizer)
+        elif self.config.has_matching():
             logger.warning(
                 "The label embeddings start at random: pass the `tokenizer`, or call `model.set_label_texts(tokenizer)`, so that "
                 "they start from the labels' texts."
             )
-        return model
 
     @torch.no_grad()
     def set_label_texts(self, tokenizer, texts=None, batch_size=64):

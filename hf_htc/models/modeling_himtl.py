@@ -42,7 +42,7 @@ class HiMTLClassifier(HTCModule):
     def set_label_statistics(self, statistics):
         # Every branch that covers a label starts at its prior; so does their maximum and their mean.
         log_odds = label_log_odds(statistics).to(self.out_bias.device)
-        self.out_bias.copy_(self.combination.spread(log_odds[None])[0])
+        self.out_bias.copy_(self.combination.to_copies(log_odds[None])[0])
         self.branch_heads.set_label_statistics(statistics, self.config)
 
     def forward(self, text):  # (B, H)
@@ -82,7 +82,7 @@ class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
         if targets is not None:
             config, heads, combination = self.config, self.classifier.branch_heads, self.classifier.combination
             weights = combination.label_weights(config.bce_mean, branch_logits.dtype)
-            losses["bce"] = self.classification_loss(branch_logits, combination.spread(targets), weights)
+            losses["bce"] = self.classification_loss(branch_logits, combination.to_copies(targets), weights)
             if config.l2_regularization:
                 losses["l2_regularization"] = config.l2_regularization * heads.l2_regularization()
             if config.recursive_regularization:

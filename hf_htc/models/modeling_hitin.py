@@ -196,9 +196,9 @@ class HiTINClassifier(HTCModule):
         init.kaiming_uniform_(self.projection.weight, a=5**0.5)
         # As torch draws the dense map, whose row sums then lie around 0 with a variance of 1/3; the diagonal has the same. A mean
         # over leaves would be nothing with such, so they lie around 1 for it.
-        spread = num_nodes**-0.5 if dense else 1.0
+        half_width = num_nodes**-0.5 if dense else 1.0
         center = 0.0 if config.tree_pooling != "mean" else 1 / num_nodes if dense else 1.0
-        init.uniform_(self.map_weight, center - spread, center + spread)
+        init.uniform_(self.map_weight, center - half_width, center + half_width)
         init.zeros_(self.map_bias)
         init.normal_(self.out_weight, std=config.initializer_range)
         if config.tree_pooling == "sum":

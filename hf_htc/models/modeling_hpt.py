@@ -56,7 +56,7 @@ class HPTClassifier(CachingModule):
             init.zeros_(self.class_bias)
 
     @torch.no_grad()
-    def start(self, model, tokenizer):
+    def start_from_encoder(self, model, tokenizer):
         """Label embeddings from the labels' texts, slot and mask from the tokenizer's [MASK]."""
         config = model.config
         if config.label_init != "random":

@@ -183,7 +183,7 @@ class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):
         model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
         if tokenizer is not None:
             model.fit_tokenizer(tokenizer)
-        model._start(extras, tokenizer)
+        model.start_from_encoder(extras, tokenizer)
         if train_labels is not None:
             model.set_label_statistics(train_labels)
         return model
@@ -193,8 +193,9 @@ class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):
         """The pretrained encoder, and what else a method takes from its checkpoint; may set options in `config`."""
         return load_text_encoder(name_or_path, dtype, attn_implementation, **hub_kwargs), None
 
-    def _start(self, extras, tokenizer):
-        """What a method's classifier takes from the encoder's checkpoint, its words and the tokenizer: nothing."""
+    def start_from_encoder(self, extras, tokenizer):
+        """Hook: starts the classifier from the encoder's checkpoint and the tokenizer, `None` without one. Does nothing by
+        default."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):

@@ -42,7 +42,7 @@ class PromptPreTrainedModel(HTCPreTrainedModel):
     A model whose classifier has vectors of its own among the tokens, and a masked language modelling head `classifier.mlm`.
 
     A subclass says by `prompts_behind` what stands behind a text and by `mask_vector` whether words are guessed. Its classifier
-    has `mlm`, a [`MaskedLMHead`], and `start(model, tokenizer)`, which sets the vectors that come from words.
+    has `mlm`, a [`MaskedLMHead`], and `start_from_encoder(model, tokenizer)`, which sets the vectors that come from words.
     """
 
     config: PromptConfig
@@ -117,11 +117,11 @@ class PromptPreTrainedModel(HTCPreTrainedModel):
                 config.update(mlm_head="pretrained", mlm_activation=head["activation"], mlm_layer_norm_eps=head["eps"])
         return encoder, head if config["mlm_head"] == "pretrained" else None
 
-    def _start(self, head, tokenizer):
+    def start_from_encoder(self, head, tokenizer):
         if head is not None:
             self.classifier.mlm.take(head)
         if tokenizer is not None:
-            self.classifier.start(self, tokenizer)
+            self.classifier.start_from_encoder(self, tokenizer)
 
     def fit_tokenizer(self, tokenizer):
         """As [`~HTCPreTrainedModel.fit_tokenizer`]; also records the special tokens, which are never masked."""

@@ -114,7 +114,7 @@ class PTMTClassifier(HTCModule):
                 init.zeros_(bias)
 
     @torch.no_grad()
-    def start(self, model, tokenizer):
+    def start_from_encoder(self, model, tokenizer):
         """
         Begins with what the tokenizer's words mean: [MASK] (the mean of all words where there is none), [SEP] or the end of a
         text, random words as prompts, the words of the label texts.

@@ -99,7 +99,7 @@ def test_a_sum_is_for_trees():
 def test_loss_over_branches(over, reading):
     arrays, branches, logits = fixture()
     module, logits = combination(branches), logits.requires_grad_()
-    targets = module.spread(torch.tensor(arrays["targets"]))
+    targets = module.to_copies(torch.tensor(arrays["targets"]))
     loss = multi_label_bce(logits, targets, module.label_weights(over, torch.float64))
     torch.testing.assert_close(loss, torch.tensor(arrays[f"loss_total_{reading}"]).squeeze(), **TOLERANCE)
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -232,7 +232,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
     logits = classifier(text)
     combined = classifier.combination(logits)
     weights = classifier.combination.label_weights(config.bce_mean, torch.float64)
-    loss = multi_label_bce(logits, classifier.combination.spread(targets), weights)
+    loss = multi_label_bce(logits, classifier.combination.to_copies(targets), weights)
     loss = loss + 0.01 * classifier.branch_heads.l2_regularization()
     loss = loss + 0.1 * classifier.branch_heads.recursive_regularization()
     loss.backward()
