@@ -231,7 +231,8 @@ def measure(variant, num_labels, settings):
         del calls["flat"]
     inference = in_turn(calls, settings["repetitions"], settings["limit_s"], device)
     del bare, calls
-    model.train(), flat.train()
+    model.train()
+    flat.train()
     calls = {"model": step} if is_flat else {"flat": training_step(flat, batch, settings), "model": step}
     training = in_turn(calls, max(3, settings["repetitions"] // 2), settings["limit_s"], device)
     classifier = sum(p.numel() for p in model.classifier.parameters())

@@ -10,7 +10,7 @@ from transformers import Pipeline
 
 from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError
-from hf_htc.models.modeling_htc import ADAPTER_FILES
+from hf_htc.models.saving import ADAPTER_FILES
 from hf_htc.models.whole_files import whole_folder_update
 
 

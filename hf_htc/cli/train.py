@@ -108,7 +108,7 @@ def train(data, options, training, command):
     import hf_htc
     from hf_htc.hub import save
     from hf_htc.hub.saving import save_run
-    from hf_htc.models.modeling_htc import public_name
+    from hf_htc.models.saving import public_name
     from hf_htc.training import check_launch
     from hf_htc.training.launch import leave_group
     from hf_htc.training.loop_checkpoints import checkpoint_to_resume

@@ -87,7 +87,7 @@ def tune(data, options, tuning, training, given, command):
     import hf_htc
     from hf_htc.data import label_csr
     from hf_htc.evaluation.fingerprint import fingerprint
-    from hf_htc.models.modeling_htc import public_name
+    from hf_htc.models.saving import public_name
     from hf_htc.training import EitherMetricEarlyStopping
     from hf_htc.training.manifest import peak_memory_gib, run_manifest
     from hf_htc.training.preparation import base_model

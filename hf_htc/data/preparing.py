@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetInfo, Features, List, Value, concatenate_da
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
-from hf_htc.models.node_identity import PATH_SEPARATORS
+from hf_htc.models.hierarchy_identity import PATH_SEPARATORS
 
 from .arrow_columns import arrow_column, is_text, to_arrow
 from .cells import LabelForms, report_missing

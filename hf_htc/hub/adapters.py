@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from hf_htc.models.calibration import CALIBRATION_FILE, KEYS, read_calibration, set_calibration
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
-from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
+from hf_htc.models.saving import ADAPTER_FILES, public_name
 from hf_htc.models.whole_files import whole_file
 
 

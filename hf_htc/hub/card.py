@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.saving import public_name
 from hf_htc.models.whole_files import write_text
 
 from .citations import METHODS, PACKAGE

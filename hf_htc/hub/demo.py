@@ -13,9 +13,8 @@ from hf_htc.data.front_matter import split_front_matter
 from hf_htc.data.json_files import UNREADABLE, parse_json
 from hf_htc.data.lines import split_lines
 from hf_htc.evaluation.predictions import predict_batches
-from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
-from hf_htc.models.prediction import check_texts, encode_texts
+from hf_htc.models.prediction import DECODERS, check_texts, encode_texts
 
 from .citations import METHODS
 from .loading import load_classifier
@@ -105,7 +104,8 @@ def demo_page(model, tokenizer, title, examples=(), threshold=None, decoder="thr
         `ImportError`: gradio is missing. `ValueError`: a threshold outside [0, 1], an unknown decoder.
     """
     gradio = import_gradio()
-    model.decision_boundary(threshold), model.label_decoder(decoder)
+    model.decision_boundary(threshold)
+    model.label_decoder(decoder)
     own = model.config.thresholds
     use_own = own is not None and threshold is None
     start = threshold if threshold is not None else own if isinstance(own, float) else 0.5

@@ -53,7 +53,8 @@ def load_checkpoint(name_or_path, coherence=None):
     import hf_htc
     from hf_htc.hub.onnx_classifier import FLOAT_FILE, REPORT_FILE
     from hf_htc.models.configuration_htc import HTCConfig
-    from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
+    from hf_htc.models.saving import public_name
     from hf_htc.models.whole_files import finish_update
 
     hf_htc.register()

@@ -246,7 +246,10 @@ def _sweep(folder, of=None):
     try:
         for path in _ours_in(folder, "partial", of):
             if _is_abandoned(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
     except OSError:
         pass  # one may not look into this folder or take anything away, or another process just did
 
@@ -379,7 +382,8 @@ def _overwrite(source, target):
 
 
 def _refill(stream, content):
-    stream.seek(0), content.seek(0)
+    stream.seek(0)
+    content.seek(0)
     shutil.copyfileobj(content, stream)
     stream.truncate()
     stream.flush()

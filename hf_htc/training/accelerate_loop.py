@@ -135,7 +135,10 @@ def train_with_accelerate(
     args = prepared.args
     check_best_metric(args, prepared.metrics.hierarchy)
     collator = data_collator or HTCDataCollator(tokenizer)
-    (enable_full_determinism if args.full_determinism else set_seed)(args.seed)
+    if args.full_determinism:
+        enable_full_determinism(args.seed)
+    else:
+        set_seed(args.seed)
     train_loader = make_loader(model, prepared.train_dataset, args, collator, accelerator.process_index)
     eval_loader = None
     if prepared.eval_dataset is not None:
@@ -462,7 +465,10 @@ class Log:
         self.state.log_history.append({**entry, "step": self.state.global_step})
         if self.shows:
             shown = {key: round(value, 6) if isinstance(value, float) else value for key, value in entry.items()}
-            self.bar.write(str(shown)) if self.bar is not None else print(shown, flush=True)
+            if self.bar is None:
+                print(shown, flush=True)
+            else:
+                self.bar.write(str(shown))
 
     def end(self):
         """The last entry: time, speed and the mean loss of all steps of this call."""

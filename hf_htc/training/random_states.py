@@ -60,7 +60,10 @@ def load_random_state(path, epoch_start):
         )
     elif states:
         module = _device_module()
-        module.set_rng_state_all(states) if hasattr(module, "set_rng_state_all") else module.set_rng_state(states[0])
+        if hasattr(module, "set_rng_state_all"):
+            module.set_rng_state_all(states)
+        else:
+            module.set_rng_state(states[0])
 
 
 def _device_module():

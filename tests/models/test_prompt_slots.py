@@ -4,7 +4,7 @@ import torch
 from tiny_models import make_dag, make_encoder_config
 
 from hf_htc import PTMTTaxoFormerConfig
-from hf_htc.models.label_slots import LabelSlots
+from hf_htc.models.prompt_slots import LabelSlots
 
 
 def test_slot_products_by_loops():

@@ -18,8 +18,8 @@ from tiny_models import (
 )
 
 from hf_htc import LabelHierarchy
-from hf_htc.models.label_matching import LabelMatching, joint_embedding_loss, matching_loss, released_losses
-from hf_htc.models.label_sampling import LabelSampler
+from hf_htc.models.himatch_matching import LabelMatching, joint_embedding_loss, matching_loss, released_losses
+from hf_htc.models.himatch_sampling import LabelSampler
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "global"

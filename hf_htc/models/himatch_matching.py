@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .label_sampling import LabelSampler
-from .losses import at_least_float32
-from .modules import CachingModule
-from .structure_encoders import HierarchyGCN
+from .graph_encoders import HierarchyGCN
+from .himatch_sampling import LabelSampler
+from .modules import CachingModule, at_least_float32
 
 
 # Distance up to which the released code lets a parent be.
@@ -34,11 +33,15 @@ class LabelGCN(HierarchyGCN):
     def __init__(self, config, width):
         super().__init__(config, width)
         self.is_residual, self.is_shared = config.label_residual, not config.train_label_embeddings
-        if self.is_shared:
-            for name in ("bias_up", "bias_down", "gate_bias_up", "gate_bias_down"):
-                shape = (1,) if name.startswith("bias") else getattr(self, name).shape
-                delattr(self, name)
-                self.register_buffer(name, torch.empty(shape), persistent=False)
+
+    def make_biases(self, config, num_nodes, dim):
+        if config.train_label_embeddings:
+            super().make_biases(config, num_nodes, dim)
+            return
+        self.register_buffer("bias_up", torch.empty(1), persistent=False)
+        self.register_buffer("bias_down", torch.empty(1), persistent=False)
+        self.register_buffer("gate_bias_up", torch.empty(num_nodes), persistent=False)
+        self.register_buffer("gate_bias_down", torch.empty(num_nodes), persistent=False)
 
     @torch.no_grad()
     def init_weights(self, config):
@@ -140,12 +143,15 @@ class LabelMatching(CachingModule):
         joint_dim, width = self.text_ffn[0].weight.shape
         pairs = (joint_dim + 1) // 2
         into, out = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in ((pairs, width), (joint_dim, pairs)))
-        nn.init.orthogonal_(into), nn.init.orthogonal_(out)
+        nn.init.orthogonal_(into)
+        nn.init.orthogonal_(out)
         into = torch.stack([into, -into], dim=1).flatten(0, 1)[:joint_dim]
         out = torch.stack([out, -out], dim=2).flatten(1, 2)[:, :joint_dim]
         for ffn in (self.text_ffn, self.label_ffn):
-            init.copy_(ffn[0].weight, into), init.copy_(ffn[3].weight, out)
-            init.zeros_(ffn[0].bias), init.zeros_(ffn[3].bias)
+            init.copy_(ffn[0].weight, into)
+            init.copy_(ffn[3].weight, out)
+            init.zeros_(ffn[0].bias)
+            init.zeros_(ffn[3].bias)
 
     @torch.no_grad()
     def set_label_embeddings(self, vectors):

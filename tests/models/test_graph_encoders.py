@@ -7,10 +7,9 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_batch, make_dag, make_encoder_config, make_model, make_tree
 
 from hf_htc import HiAGMConfig, LabelHierarchy
+from hf_htc.models.graph_encoders import BidirectionalTreeLSTM, HierarchyGCN, collect, edge_prior, gather_states
 from hf_htc.models.labels import label_statistics
-from hf_htc.models.messages import collect, spread
 from hf_htc.models.modeling_hiagm import LabelAttention
-from hf_htc.models.structure_encoders import BidirectionalTreeLSTM, HierarchyGCN, edge_prior
 
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
@@ -137,7 +136,7 @@ def test_half_precision_sums_over_all_children():
         assert up[0, 0].tolist() == [pytest.approx(WIDE, rel=0.01)] * 2
         (gradient,) = torch.autograd.grad(down.sum(), nodes)
         assert gradient[0, 0].tolist() == [pytest.approx(WIDE, rel=0.01)] * 2
-    assert spread(nodes, parent).dtype == torch.bfloat16
+    assert gather_states(nodes, parent).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("kind", [HierarchyGCN, BidirectionalTreeLSTM])

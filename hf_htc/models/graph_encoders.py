@@ -3,6 +3,9 @@
 A method names one in its config (`structure_encoder`) and gets it from [`build_structure_encoder`]; all take and give
 `(B, M, D)`, on trees and DAGs, with structure-only nodes.
 
+Messages are added up in float32 at least: a node may have thousands of children, and a sum in bfloat16, which has 8 binary
+digits, stands still after 256 equal numbers. That holds for gradients, too.
+
 Legend: `B` documents, `M` nodes, `D` node dimension, `E` edges, `G` size of a TreeLSTM's memory in one direction.
 """
 
@@ -11,8 +14,50 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .messages import add_up, collect, spread
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
+
+
+def gather_states(states, source):
+    """
+    `states[:, source]`; where many read the same state, their gradients add up in float32 at least.
+
+    Args:
+        states (`torch.Tensor` of shape `(B, M, D)`), source (`torch.LongTensor` of shape `(E,)`).
+
+    Returns:
+        `torch.Tensor` of shape `(B, E, D)`.
+    """
+    return at_least_float32(states).index_select(1, source).to(states.dtype)
+
+
+def add_up(messages, target, number):
+    """
+    The messages summed at their targets.
+
+    Args:
+        messages (`torch.Tensor` of shape `(B, E, D)`), target (`torch.LongTensor` of shape `(E,)`).
+        number (`int`): `M`.
+
+    Returns:
+        `torch.Tensor` of shape `(B, M, D)`.
+    """
+    exact = at_least_float32(messages)
+    # Not `new_zeros`, which an ONNX export does not fold into a constant.
+    nothing = torch.zeros((messages.shape[0], number, messages.shape[2]), dtype=exact.dtype, device=exact.device)
+    return nothing.index_add(1, target, exact).to(messages.dtype)
+
+
+def collect(states, weight, source, target):
+    """
+    The weighted sums of the sources' states at their targets.
+
+    Args:
+        states (`torch.Tensor` of shape `(B, M, D)`), weight, source, target (`torch.Tensor` of shape `(E,)`).
+
+    Returns:
+        `torch.Tensor` of shape `(B, M, D)`.
+    """
+    return add_up(gather_states(states, source) * weight.unsqueeze(-1), target, states.shape[1])
 
 
 def build_structure_encoder(config):
@@ -84,19 +129,22 @@ class HierarchyGCN(HTCModule):
         super().__init__()
         num_nodes, dim = config.num_hierarchy_nodes(), node_dim or config.node_dim
         num_edges = 0 if config.hierarchy is None else sum(len(row) for row in config.hierarchy["parents"])
-        for direction in ("up", "down"):
-            setattr(
-                self,
-                f"weight_{direction}",
-                nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights),
-            )
-            setattr(self, f"bias_{direction}", nn.Parameter(torch.empty(num_nodes, dim)))
-            setattr(self, f"gate_weight_{direction}", nn.Parameter(torch.empty(dim)))
-            setattr(self, f"gate_bias_{direction}", nn.Parameter(torch.empty(num_nodes)))
+        self.weight_up = nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights)
+        self.weight_down = nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights)
+        self.gate_weight_up = nn.Parameter(torch.empty(dim))
+        self.gate_weight_down = nn.Parameter(torch.empty(dim))
         self.gate_weight_self = nn.Parameter(torch.empty(dim))
+        self.make_biases(config, num_nodes, dim)
         self.dropout = nn.Dropout(config.structure_dropout)
         self.register_buffer("parent_index", torch.empty(num_edges, dtype=torch.long), persistent=False)
         self.register_buffer("child_index", torch.empty(num_edges, dtype=torch.long), persistent=False)
+
+    def make_biases(self, config, num_nodes, dim):
+        """The biases of single nodes, which a subclass may leave out."""
+        self.bias_up = nn.Parameter(torch.empty(num_nodes, dim))
+        self.bias_down = nn.Parameter(torch.empty(num_nodes, dim))
+        self.gate_bias_up = nn.Parameter(torch.empty(num_nodes))
+        self.gate_bias_down = nn.Parameter(torch.empty(num_nodes))
 
     @torch.no_grad()
     def init_weights(self, config):
@@ -243,9 +291,9 @@ class TreeLSTMPass(HTCModule):
             gate, kept = gates[level], None
             if len(sources[level]):
                 weight, share = weights[level].unsqueeze(-1), shares[level].unsqueeze(-1)
-                h = spread(torch.cat(hidden, dim=1), sources[level]) * weight
-                c = spread(torch.cat(cells, dim=1), sources[level]) * weight
-                f = torch.sigmoid(spread(forget[level], targets[level]) + self.state_forget(h))
+                h = gather_states(torch.cat(hidden, dim=1), sources[level]) * weight
+                c = gather_states(torch.cat(cells, dim=1), sources[level]) * weight
+                f = torch.sigmoid(gather_states(forget[level], targets[level]) + self.state_forget(h))
                 gathered = add_up(torch.cat([h * share, f * c * share], dim=-1), targets[level], count)
                 state, kept = gathered.split(self.size, dim=-1)
                 gate = gate + self.state_gates(state)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_models import make_dag, make_tree
 
-from hf_htc.models.coding_tree import _measure, _neighbours, build_coding_tree, check_coding_tree
+from hf_htc.models.hitin_coding_tree import _measure, _neighbours, build_coding_tree, check_coding_tree
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "global"

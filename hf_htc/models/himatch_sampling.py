@@ -18,9 +18,26 @@ _RANGE = 2**31 - 1
 _FIXED = (7919, 104_729, 1_299_709, 15_485_863)
 
 
+def gather_places(starts, rows):
+    """
+    Every entry of the given rows.
+
+    Args:
+        starts (`torch.Tensor` of shape `(R + 1,)`): Where each row begins.
+        rows (`torch.Tensor` of shape `(S,)`): Row numbers, any of them more than once.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: for each entry its index in `rows` and its place.
+    """
+    lengths = starts[rows + 1] - starts[rows]
+    owner = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
+    inside = torch.arange(len(owner), device=rows.device) - (lengths.cumsum(0) - lengths)[owner]
+    return owner, starts[rows][owner] + inside
+
+
 class LabelSampler(HTCModule):
     """
-    Draws the labels of [`~label_matching.matching_loss`] and [`~label_matching.released_losses`].
+    Draws the labels of [`~himatch_matching.matching_loss`] and [`~himatch_matching.released_losses`].
 
     Siblings of a label are the other children of its parents, of a first-level label the other first-level labels. They are
     never listed for each label, which would be quadratic for many labels under one parent: a sibling is drawn by its rank among
@@ -96,7 +113,7 @@ class LabelSampler(HTCModule):
             `tuple[torch.Tensor, torch.Tensor]`: documents and labels `(P,)`, in the order of the documents.
         """
         rows, labels = (targets > 0).nonzero(as_tuple=True)
-        owner, place = spread(self.ancestor_start, labels)
+        owner, place = gather_places(self.ancestor_start, labels)
         covered = torch.zeros_like(targets, dtype=torch.bool)
         covered[rows[owner], self.ancestor_ids[place]] = True
         fine = ~covered[rows, labels]
@@ -124,11 +141,11 @@ class LabelSampler(HTCModule):
         some = (num_wrong > 0).nonzero().squeeze(1)
         other = wrong.absent(rows, draws[:, 0] % num_wrong.clamp(min=1))
         sibling = wrong.absent(rows, draws[:, 1] % num_wrong.clamp(min=1))
-        owner, place = spread(self.sibling_start, gold)
+        owner, place = gather_places(self.sibling_start, gold)
         keys = gold_rows[owner] * self.num_groups + self.sibling_ids[place]
         listed = _Members(keys, self.sibling_places[place], self.num_labels)
         sibling = self._siblings(rows, positives, listed, draws[:, 2], sibling)
-        owner, place = spread(self.ancestor_start, positives)
+        owner, place = gather_places(self.ancestor_start, positives)
         pairs = torch.cat([owner, some, some])
         negatives = torch.cat([self.ancestor_ids[place], sibling[some], other[some]])
         counts = (len(owner), len(some), len(some))
@@ -171,7 +188,7 @@ class LabelSampler(HTCModule):
             return torch.where(num_wrong > 0, label, positives)
 
         number = torch.arange(len(rows), device=rows.device)
-        owner, place = spread(self.sibling_start, positives)
+        owner, place = gather_places(self.sibling_start, positives)
         itself = _Members(owner * self.num_groups + self.sibling_ids[place], self.sibling_places[place], self.num_labels)
         sibling = self._siblings(number, positives, itself, draws[:, 2], drawn(1))
         starts, num_parents = self.parent_start[positives], self.parent_start[positives + 1] - self.parent_start[positives]
@@ -188,7 +205,7 @@ class LabelSampler(HTCModule):
         Args:
             keys (`torch.Tensor` of shape `(P,)`): By which `listed` knows each label's list.
         """
-        owner, place = spread(self.sibling_start, labels)
+        owner, place = gather_places(self.sibling_start, labels)
         groups = self.sibling_ids[place]
         keys = keys[owner] * self.num_groups + groups
         free = self.group_start[groups + 1] - self.group_start[groups] - listed.count(keys)
@@ -234,20 +251,3 @@ class _Members:
         """The number with `rank` others before it that are not in the list of its key either."""
         passed = torch.searchsorted(self.absent_before, keys * self.stride + rank, right=True)
         return rank + passed - torch.searchsorted(self.keys, keys)
-
-
-def spread(starts, rows):
-    """
-    Every entry of the given rows.
-
-    Args:
-        starts (`torch.Tensor` of shape `(R + 1,)`): Where each row begins.
-        rows (`torch.Tensor` of shape `(S,)`): Row numbers, any of them more than once.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor]`: for each entry its index in `rows` and its place.
-    """
-    lengths = starts[rows + 1] - starts[rows]
-    owner = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
-    inside = torch.arange(len(owner), device=rows.device) - (lengths.cumsum(0) - lengths)[owner]
-    return owner, starts[rows][owner] + inside

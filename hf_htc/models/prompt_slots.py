@@ -1,4 +1,5 @@
-"""Label slots: positions behind a text, one a level of the hierarchy, at which a model scores the labels of that level.
+"""Label slots: positions behind a text, one per level of the hierarchy, at which a model scores the labels of that level; and the
+vectors of words that they start from.
 
 Legend: `B` documents, `L` levels, `N` labels, `E` embedding size.
 """
@@ -10,6 +11,29 @@ from transformers import initialization as init
 
 from .modules import HTCModule
 from .units import Units
+
+
+@torch.no_grad()
+def mean_word_vectors(embedding, tokenizer, texts, add_special_tokens=False):
+    """
+    One vector a text: the mean of the word embeddings of its tokens.
+
+    Args:
+        embedding (`nn.Embedding`): The encoder's word embeddings.
+        tokenizer (`PreTrainedTokenizer`): Theirs.
+        texts (`list[str]`): A text without a token (of a tokenizer that knows no word of it) gets the mean over the whole table.
+        add_special_tokens (`bool`, *optional*, defaults to `False`): Whether tokens such as [CLS] and [SEP] count too.
+
+    Returns:
+        `torch.Tensor` of shape `(len(texts), E)`.
+    """
+    rows = tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"] if texts else []
+    weight = embedding.weight
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device=weight.device)
+    text = torch.repeat_interleave(torch.arange(len(rows), device=weight.device), lengths)
+    tokens = torch.tensor([token for row in rows for token in row], dtype=torch.long, device=weight.device)
+    sums = weight.new_zeros(len(rows), weight.shape[1]).index_add(0, text, embedding(tokens))
+    return torch.where(lengths.unsqueeze(1) > 0, sums / lengths.clamp(min=1).unsqueeze(1), weight.mean(0))
 
 
 class LabelSlots(HTCModule):

@@ -9,8 +9,9 @@ from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_htc.models.configuration_prompts import PromptConfig
-from hf_htc.models.masked_lm import MaskedLMHead, corrupt, draw_masked, load_masked_lm, masked_lm_loss, whole_weight
-from hf_htc.models.prompts import append_prompts, mean_word_vectors
+from hf_htc.models.prompt_masked_lm import MaskedLMHead, corrupt, draw_masked, load_masked_lm, masked_lm_loss, whole_weight
+from hf_htc.models.prompt_slots import mean_word_vectors
+from hf_htc.models.text_encoders import append_prompts
 
 
 KINDS = ["bert", "roberta", "modernbert", "deberta-v2", "distilbert"]

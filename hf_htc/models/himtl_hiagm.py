@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_readout import ROW_LENGTH, DenseReadout
-from .losses import at_least_float32, recursive_regularization
-from .messages import collect
-from .modules import HTCModule
-from .structure_encoders import edge_prior
+from .graph_encoders import collect, edge_prior
+from .himtl_branches import ROW_LENGTH, DenseReadout
+from .losses import recursive_regularization
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 
@@ -31,14 +30,12 @@ class BranchGCN(HTCModule):
         super().__init__()
         self.branches = branches
         num_edges, copies, dim = len(branches.edges), branches.num_copies, config.node_dim
-        for direction in ("up", "down"):
-            setattr(
-                self,
-                f"weight_{direction}",
-                nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights),
-            )
-            setattr(self, f"bias_{direction}", nn.Parameter(torch.empty(copies, dim)))
-            setattr(self, f"gate_bias_{direction}", nn.Parameter(torch.empty(copies)))
+        self.weight_up = nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights)
+        self.weight_down = nn.Parameter(torch.empty(num_edges), requires_grad=config.train_edge_weights)
+        self.bias_up = nn.Parameter(torch.empty(copies, dim))
+        self.bias_down = nn.Parameter(torch.empty(copies, dim))
+        self.gate_bias_up = nn.Parameter(torch.empty(copies))
+        self.gate_bias_down = nn.Parameter(torch.empty(copies))
         self.gate_weight = nn.Parameter(torch.empty(branches.num_branches, dim, 3))  # up, down, self
         self.dropout = nn.Dropout(config.structure_dropout)
         for name, size in (("parent_index", num_edges), ("child_index", num_edges), ("branch_index", copies)):

@@ -9,8 +9,7 @@ from transformers import AutoModelForMaskedLM, activations
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .losses import at_least_float32
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 from .text_encoders import load_text_encoder
 from .whole_checkpoints import check_encoder_weights
 

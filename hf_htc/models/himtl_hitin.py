@@ -9,10 +9,9 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_readout import DenseReadout
-from .losses import at_least_float32
-from .messages import spread
-from .modules import HTCModule
+from .graph_encoders import gather_states
+from .himtl_branches import DenseReadout
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 
@@ -227,7 +226,7 @@ class BranchTrees(HTCModule):
         vectors = self.projection(text).unflatten(1, (self.branches.num_branches, -1))  # (B, R, D)
         dense = self.map_weights[0].dim() == 3
         if dense and self.training and self.transformation_dropout.p > 0:
-            copies = self.transformation_dropout(spread(vectors, self.slots))  # (B, C, D)
+            copies = self.transformation_dropout(gather_states(vectors, self.slots))  # (B, C, D)
             parts = zip(self.layers[0].parts(copies), self.map_weights)
             leaves = torch.cat([torch.einsum("bgnd,gmn->bgmd", part, weight).flatten(1, 2) for part, weight in parts], dim=1)
             leaves = at_least_float32(self.transformation_dropout(leaves + self.map_bias.unsqueeze(-1)))

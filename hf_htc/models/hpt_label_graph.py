@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .losses import at_least_float32
-from .modules import HTCModule
+from .modules import HTCModule, at_least_float32
 
 
 def graph_edges(hierarchy, kind):
@@ -32,6 +31,20 @@ def graph_edges(hierarchy, kind):
     return edges[:, np.argsort(edges[1] >= hierarchy.num_nodes, kind="stable")]
 
 
+def weighted_sum(sent, source, target, weights, number):
+    """
+    What `number` nodes receive: the sum of `weights (G,) * sent[source]` by target, `(U, E)`. Summed in float32 at least: a level
+    sums over up to all labels, of which half precision would lose most.
+    """
+    dtype, sent = sent.dtype, at_least_float32(sent)
+    with torch.autocast(sent.device.type, enabled=False):
+        if number * len(sent) <= len(source) * sent.shape[1]:  # a matrix of weights is smaller than the messages
+            places = target * len(sent) + source
+            matrix = weights.new_zeros(number * len(sent)).scatter_add(0, places, weights)
+            return (matrix.view(number, len(sent)) @ sent).to(dtype)
+        return torch.zeros_like(sent[:number]).index_add(0, target, sent[source] * weights.unsqueeze(1)).to(dtype)
+
+
 class LabelGraph(HTCModule):
     """
     Graph encoder over label and level embeddings. One layer (`graph_form="attention"`):
@@ -42,7 +55,7 @@ class LabelGraph(HTCModule):
     with `graph_form="mean"`, `x_u' = x_u + dropout(relu(mean over v of W x_v))`.
 
     Args:
-        config ([`HPTConfig`]): The hierarchy, `edges`, `num_graph_layers`, `graph_form`, `graph_dropout`.
+        config ([`HPTConfig`]): The hierarchy, `graph_edges`, `num_graph_layers`, `graph_form`, `graph_dropout`.
         size (`int`): `E`.
     """
 
@@ -50,7 +63,7 @@ class LabelGraph(HTCModule):
         super().__init__()
         hierarchy = config.get_hierarchy()
         self.num_levels = hierarchy.num_levels
-        targets = graph_edges(hierarchy, config.edges)[1]
+        targets = graph_edges(hierarchy, config.graph_edges)[1]
         self.num_to_levels = int((targets >= hierarchy.num_nodes).sum())
         self.register_buffer("source", torch.empty(len(targets), dtype=torch.long), persistent=False)
         self.register_buffer("target", torch.empty(len(targets), dtype=torch.long), persistent=False)
@@ -59,7 +72,7 @@ class LabelGraph(HTCModule):
 
     @torch.no_grad()
     def init_weights(self, config):
-        source, target = torch.as_tensor(graph_edges(config.get_hierarchy(), config.edges), device="cpu")
+        source, target = torch.as_tensor(graph_edges(config.get_hierarchy(), config.graph_edges), device="cpu")
         init.copy_(self.source, source)
         init.copy_(self.target, target)
 
@@ -136,17 +149,3 @@ class GraphMean(HTCModule):
         count = ones.new_zeros(len(nodes)).index_add(0, target, ones)
         received = weighted_sum(sent, source, target, ones / count[target], len(nodes))
         return nodes + self.dropout(nn.functional.relu(received))
-
-
-def weighted_sum(sent, source, target, weights, number):
-    """
-    What `number` nodes receive: the sum of `weights (G,) * sent[source]` by target, `(U, E)`. Summed in float32 at least: a level
-    sums over up to all labels, of which half precision would lose most.
-    """
-    dtype, sent = sent.dtype, at_least_float32(sent)
-    with torch.autocast(sent.device.type, enabled=False):
-        if number * len(sent) <= len(source) * sent.shape[1]:  # a matrix of weights is smaller than the messages
-            places = target * len(sent) + source
-            matrix = weights.new_zeros(number * len(sent)).scatter_add(0, places, weights)
-            return (matrix.view(number, len(sent)) @ sent).to(dtype)
-        return torch.zeros_like(sent[:number]).index_add(0, target, sent[source] * weights.unsqueeze(1)).to(dtype)
