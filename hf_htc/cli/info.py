@@ -95,9 +95,6 @@ def show_hierarchy(hierarchy, max_nodes):
 def _config(name):
     from transformers import AutoConfig
 
-    import hf_htc
-
-    hf_htc.register()
     if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
         raise HTCFileNotFoundError(f"There is no file or folder {name!r}.")
     with naming("taxonomy file, data set folder or checkpoint", name):

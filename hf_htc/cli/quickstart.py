@@ -65,7 +65,6 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     from hf_htc.training.manifest import run_manifest
     from hf_htc.training.word_vectors import build_text_rcnn
 
-    hf_htc.register()
     started = time.time()
     dataset, hierarchy = loaded = hf_htc.load_htc_dataset(dataset_name)
     dataset_name = DataArguments(dataset_name).name()

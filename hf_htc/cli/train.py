@@ -116,7 +116,6 @@ def train(data, options, training, command):
 
     check_launch()  # before the data is read
     source_commit()  # the code that runs, not what is committed by the end
-    hf_htc.register()
     model_class = hf_htc.model_class(options.method)
     if options.text_encoder is None:
         raise HTCError(

@@ -105,7 +105,6 @@ def tune(data, options, tuning, training, given, command):
 
     import_optuna()  # before anything takes time
     check_options(options, tuning, given)
-    hf_htc.register()
     model_class, config_class = hf_htc.model_class(options.method), hf_htc.config_class(options.method)
     method_options = _method_options(options.method_options)
     changes = read_search_space(tuning.search_space) if tuning.search_space is not None else None

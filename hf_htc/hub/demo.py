@@ -17,7 +17,7 @@ from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
 from hf_htc.models.prediction import check_texts, encode_texts
 
-from .citations import METHODS
+from .citations import title_and_citation
 from .loading import load_classifier
 from .prediction_html import labels_html, message_html, tree_html
 
@@ -186,7 +186,7 @@ def predict_html(model, tokenizer, text, threshold=None, decoder="threshold", to
 
 def _head(model, title):
     config = model.config
-    method = METHODS.get(config.model_type, (config.model_type, None))[0]
+    method = title_and_citation(config.model_type)[0]
     hierarchy = config.get_hierarchy()
     parents = "" if hierarchy.is_tree else "; some have several parents"
     return (

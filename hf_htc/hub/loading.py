@@ -50,13 +50,11 @@ def load_checkpoint(name_or_path, coherence=None):
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    import hf_htc
     from hf_htc.hub.onnx_classifier import FLOAT_FILE, REPORT_FILE
     from hf_htc.models.configuration_htc import HTCConfig
     from hf_htc.models.modeling_htc import HTCPreTrainedModel, public_name
     from hf_htc.models.whole_files import finish_update
 
-    hf_htc.register()
     if os.path.isfile(name_or_path):
         raise HTCError(
             f"{str(name_or_path)!r} is a file, not a checkpoint folder. Two files of predictions are scored by `hf-htc compare`."
