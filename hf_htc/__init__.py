@@ -7,7 +7,7 @@ of the two packages was imported first. The import itself is light: torch, trans
 
 import importlib
 
-from . import registration
+from . import logging, registration
 from .methods import METHODS, MethodInfo, method_info, register_method
 from .models.version import __version__ as __version__
 
@@ -72,4 +72,5 @@ def __dir__():
     return __all__
 
 
+logging.install()
 registration.install()

@@ -26,7 +26,15 @@ EMPTY = "Type a text, or choose an example."
 
 
 def launch_demo(
-    checkpoint, examples=None, threshold=None, decoder="threshold", title=None, port=None, share=False, open_browser=False
+    checkpoint,
+    examples=None,
+    threshold=None,
+    decoder="threshold",
+    title=None,
+    port=None,
+    share=False,
+    open_browser=False,
+    **loading,
 ):
     """
     Serves the page of a checkpoint until it is interrupted; what `hf-htc demo` and a Space's `app.py` call.
@@ -40,13 +48,14 @@ def launch_demo(
         port (`int`, *optional*): Defaults to the first free one from 7860 on.
         share (`bool`, *optional*, defaults to `False`): Whether Gradio also gives a public address, over its own servers.
         open_browser (`bool`, *optional*, defaults to `False`): Whether to open the page.
+        loading: `device`, `dtype`, `revision` and `trust_remote_code`, see [`load_checkpoint`].
 
     Raises:
         `ImportError`: gradio is missing. `OSError`: no such checkpoint or file; the port is taken. `ValueError`: a threshold
         outside [0, 1], an unknown decoder, a file without texts.
     """
     gradio = import_gradio()
-    model, tokenizer, name = load_classifier(checkpoint)
+    model, tokenizer, name = load_classifier(checkpoint, **loading)
     texts = card_examples(checkpoint) if examples is None else read_examples(examples)
     page = demo_page(model, tokenizer, title or name, texts, threshold, decoder)
     # Fonts of the reader's system: nothing is loaded over the network.
