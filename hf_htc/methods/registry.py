@@ -1,17 +1,17 @@
 """`MethodInfo` and `METHODS`, the mapping of all methods."""
 
 import importlib
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCImportError, HTCTypeError, reason_of
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # The group in which a package names the [`MethodInfo`] of its method.
 ENTRY_POINTS = "hf_htc.methods"
