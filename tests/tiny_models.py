@@ -100,19 +100,10 @@ VARIANTS = {
 }  # fmt: skip
 
 
-_NARROW = {
-    "hiagm": {"node_dim": 6},
-    "himatch": {"node_dim": 6, "joint_dim": 12},
-    "hitin": {"hidden_dim": 8},
-    "himtl": {"node_dim": 6},
-    "hisr": {"node_dim": 6},
-}
-
-
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, _NARROW.get(options.get("branch_method", method), {}) | options
+    return method, encoder, {**hf_htc.METHODS[options.get("branch_method", method)].tiny_options, **options}
 
 
 def make_encoder_config(kind="bert", **changes):

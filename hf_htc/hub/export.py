@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from hf_htc.data import dataset_fingerprint
 from hf_htc.evaluation.fingerprint import check_same, fingerprint
@@ -23,12 +22,13 @@ from hf_htc.hub.export_card import export_card
 from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import new_folder
 
 
-logger = transformers_logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 # Largest difference between the two sets of logits that an export may have. Logits above 10 in size may differ by their last
 # digits in float32, relative to the largest.

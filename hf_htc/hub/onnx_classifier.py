@@ -61,9 +61,6 @@ class OnnxClassifier(PredictionMixin):
         require("onnxruntime")
         import onnxruntime
 
-        import hf_htc
-
-        hf_htc.register()
         folder = Path(folder)
         if not (folder / REPORT_FILE).is_file():
             raise HTCFileNotFoundError(

@@ -19,9 +19,9 @@ from transformers import EvalPrediction, get_scheduler, set_seed
 from transformers.trainer_callback import DefaultFlowCallback, TrainerControl, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import enable_full_determinism, seed_worker, speed_metrics
-from transformers.utils import logging
 
 from hf_htc.data import HTCDataCollator, check_is_split
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback, any_process
 from hf_htc.training.documents import as_dataset
@@ -40,7 +40,7 @@ from hf_htc.training.preparation import base_model, check_best_metric, optimizer
 from hf_htc.training.random_states import EpochStart
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass
