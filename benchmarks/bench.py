@@ -40,7 +40,7 @@ VARIANTS = {
         Variant("hisr", "hisr"),
         Variant("hitin", "hitin"),
         Variant("himtl", "himtl"),
-        Variant("himtl-hitin", "himtl", {"base": "hitin"}),
+        Variant("himtl-hitin", "himtl", {"branch_method": "hitin"}),
         Variant("hpt", "hpt"),
         Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
         Variant("ptmt", "ptmt"),

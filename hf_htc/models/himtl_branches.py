@@ -187,18 +187,18 @@ class DenseReadout(HTCModule):
     """
     A matrix for each branch, from one vector to its labels. Branches of one size are one batched product.
 
-    With `output="masking"` a branch has a row for every label of the hierarchy. Those of labels outside of the branch are masked,
-    in training and after, so that they are not computed; the regularization alone sees them.
+    With `branch_output="masking"` a branch has a row for every label of the hierarchy. Those of labels outside of the branch are
+    masked, in training and after, so that they are not computed; the regularization alone sees them.
 
     Args:
-        config ([`HiMTLConfig`]): `output` and the hierarchy.
+        config ([`HiMTLConfig`]): `branch_output` and the hierarchy.
         branches ([`Branches`]).
         widths (`list[int]`): `W` of each of the groups of branches of one size, see [`Branches.groups`].
     """
 
     def __init__(self, config, branches, widths):
         super().__init__()
-        self.branches, self.masked = branches, config.output == "masking"
+        self.branches, self.masked = branches, config.branch_output == "masking"
         members = [row for row, _ in branches.groups()]
         self.sizes = [(len(row), int(branches.label_counts[row[0]])) for row in members]  # (branches, labels in each)
         self.out_weights = nn.ParameterList(

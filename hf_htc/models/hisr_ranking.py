@@ -74,7 +74,7 @@ class SequenceRanking(HTCModule):
         selected, is_group = self._most_probable(of_sequence, rank, candidate, num_groups)  # (B, G) each
 
         truth = self._truth(probability, of_sequence, gold, size)  # (B, 1)
-        compared, counts = (of_sequence, candidate) if self.config.negatives == "all" else (selected, is_group)
+        compared, counts = (of_sequence, candidate) if self.config.ranking_negatives == "all" else (selected, is_group)
         positive = self._hinge(truth, compared, self.config.positive_margin)
         positive = (positive * (counts & (size > 0))).sum(1)
 
@@ -90,19 +90,19 @@ class SequenceRanking(HTCModule):
         return torch.zeros_like(values).index_add(1, self.sequence, values.index_select(1, self.member))
 
     def _hinge(self, better, worse, margin):
-        difference = worse - better if self.config.sign == "corrected" else better - worse
+        difference = worse - better if self.config.ranking_sign == "corrected" else better - worse
         return torch.relu(difference + margin)
 
     def _candidates(self, overlap, size):
         """`(B, N)` bool: the sequences that are ranked."""
-        if self.config.candidates == "all_sequences":
+        if self.config.ranking_candidates == "all_sequences":
             return torch.ones_like(overlap, dtype=torch.bool)
         inside = overlap == self.length
-        return ~inside if self.config.candidates == "without_sequences_inside_gold" else ~(inside & (overlap == size))
+        return ~inside if self.config.ranking_candidates == "without_sequences_inside_gold" else ~(inside & (overlap == size))
 
     def _truth(self, probability, of_sequence, gold, size):
         """`(B, 1)`: the probability of the ground truth; 0 without labels."""
-        if self.config.positive == "mean_of_paths":
+        if self.config.ranking_positive == "mean_of_paths":
             # A label on the way to another gold one is in that one's sequence as well as in its own.
             times = torch.zeros_like(size * self.length).index_add(1, self.member, gold.index_select(1, self.sequence).long())
             gold = gold & (times == 1)

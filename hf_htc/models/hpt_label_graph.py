@@ -55,7 +55,7 @@ class LabelGraph(HTCModule):
     with `graph_form="mean"`, `x_u' = x_u + dropout(relu(mean over v of W x_v))`.
 
     Args:
-        config ([`HPTConfig`]): The hierarchy, `edges`, `num_graph_layers`, `graph_form`, `graph_dropout`.
+        config ([`HPTConfig`]): The hierarchy, `graph_edges`, `num_graph_layers`, `graph_form`, `graph_dropout`.
         size (`int`): `E`.
     """
 
@@ -63,7 +63,7 @@ class LabelGraph(HTCModule):
         super().__init__()
         hierarchy = config.get_hierarchy()
         self.num_levels = hierarchy.num_levels
-        targets = graph_edges(hierarchy, config.edges)[1]
+        targets = graph_edges(hierarchy, config.graph_edges)[1]
         self.num_to_levels = int((targets >= hierarchy.num_nodes).sum())
         self.register_buffer("source", torch.empty(len(targets), dtype=torch.long), persistent=False)
         self.register_buffer("target", torch.empty(len(targets), dtype=torch.long), persistent=False)
@@ -72,7 +72,7 @@ class LabelGraph(HTCModule):
 
     @torch.no_grad()
     def init_weights(self, config):
-        source, target = torch.as_tensor(graph_edges(config.get_hierarchy(), config.edges), device="cpu")
+        source, target = torch.as_tensor(graph_edges(config.get_hierarchy(), config.graph_edges), device="cpu")
         init.copy_(self.source, source)
         init.copy_(self.target, target)
 

@@ -17,7 +17,8 @@ from .text_encoders import text_vector_size
 
 
 class FlatClassifier(nn.Module):
-    """`logits = W t + b`."""
+    """`logits = W t + b`. A linear layer, to which an adapter can be put, where other methods have the parameters `out_weight`
+    and `out_bias`, whose rows they use one by one."""
 
     def __init__(self, config):
         super().__init__()

@@ -29,9 +29,9 @@ class HiMTLClassifier(HTCModule):
         super().__init__()
         self.config = config
         branches = config.get_branches()
-        self.branch_heads = (BranchPropagation if config.base == "hiagm" else BranchTrees)(config, branches)
+        self.branch_heads = (BranchPropagation if config.branch_method == "hiagm" else BranchTrees)(config, branches)
         self.out_bias = nn.Parameter(torch.empty(branches.num_label_copies))
-        self.combination = BranchCombination(branches, config.combine)
+        self.combination = BranchCombination(branches, config.branch_combine)
         self.coherence = BranchCoherentMax(config) if config.coherence == "training" else None
 
     @torch.no_grad()
@@ -51,8 +51,8 @@ class HiMTLClassifier(HTCModule):
 
 class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
     """
-    A classifier of the method `config.base` for each branch at the root. The logits of a label are combined over the branches
-    that it lies in; the losses are not: `loss = sum over branches r of BCE_r + l2_regularization * ||W_r||^2 +
+    A classifier of the method `config.branch_method` for each branch at the root. The logits of a label are combined over the
+    branches that it lies in; the losses are not: `loss = sum over branches r of BCE_r + l2_regularization * ||W_r||^2 +
     recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2` (Eq. 5; Eq. 1 corrected). The `losses` `bce`,
     `l2_regularization` and `recursive_regularization` are sums over the branches.
 

@@ -42,6 +42,8 @@ class HPTClassifier(CachingModule):
         self.mlm = MaskedLMHead(config, has_bias=uses_mlm)
         self.slots = LabelSlots(config)
         self.out_bias = nn.Parameter(torch.empty(config.num_labels))
+        # `bounds` in the other unit methods. Checkpoints and adapters have weights of this name, and transformers renames none
+        # for code that came with a checkpoint.
         self.bound = BoundNetwork(size) if config.uses_bounds else None
         if uses_mlm:  # [MASK], and the biases of the labels, levels and the slot as classes of a masked word
             self.mask_embedding = nn.Parameter(torch.empty(size))
@@ -127,7 +129,7 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
 
     @property
     def last_stays(self):
-        return self.config.template == "released"
+        return self.config.prompt_template == "released"
 
     def mask_vector(self):
         wanted = self.config.mlm_weight > 0 and (self.training or self.config.mlm_in_eval)

@@ -77,7 +77,7 @@ class SlotScores:
 class PTMTClassifier(HTCModule):
     """
     Prompts, the mask of the slots, label tokens: `score_n = h_i . e_n + b_n`, `h_i` the transformed state at the slot of label
-    `n`'s level, `e_n` its token. With `problem="single_label"` every level has a token and a bias for "none".
+    `n`'s level, `e_n` its token. With `level_problem="single_label"` every level has a token and a bias for "none".
 
     Args:
         config ([`PTMTTaxoFormerConfig`]).
@@ -97,7 +97,7 @@ class PTMTClassifier(HTCModule):
         else:
             self.register_buffer("label_tokens", tokens)
         self.out_bias = nn.Parameter(torch.empty(config.num_labels))
-        is_single = config.problem == "single_label"
+        is_single = config.level_problem == "single_label"
         self.none_tokens = nn.Parameter(torch.empty(num_levels, size)) if is_single else None
         self.none_bias = nn.Parameter(torch.empty(num_levels)) if is_single else None
         self.dropout = nn.Dropout(config.text_dropout)
@@ -178,14 +178,14 @@ class PTMTClassifier(HTCModule):
             slots = self.mask.expand(len(self.slots.sizes), -1)
         parts = [self.prompts, slots]
         if self.separator is not None:
-            parts.insert(1 if self.config.template == "appendix" else 2, self.separator.unsqueeze(0))
+            parts.insert(1 if self.config.prompt_template == "appendix" else 2, self.separator.unsqueeze(0))
         if slots.dim() == 3:
             parts = [part if part.dim() == 3 else part.expand(len(slots), -1, -1) for part in parts]
         return torch.cat(parts, -2)
 
     def slot_places(self, places):
         """Where the slots stand, `(B, L)`, among the positions `(B, P)` behind a text."""
-        first = len(self.prompts) + (self.config.template == "appendix")
+        first = len(self.prompts) + (self.config.prompt_template == "appendix")
         return places[:, first : first + len(self.slots.sizes)]
 
     # ------------------------------------------------------------------ scores
@@ -283,7 +283,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
             `dict[str, torch.Tensor]`
 
         Raises:
-            `ValueError`: two labels on a level with `problem="single_label"`.
+            `ValueError`: two labels on a level with `level_problem="single_label"`.
         """
         config, level, num_levels = self.config, self.classifier.slots.level, len(self.classifier.slots.sizes)
         scores, group = at_least_float32(found.scores), level
@@ -294,7 +294,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
                 row, where = (counts > 1).nonzero()[0].tolist()
                 raise HTCError(
                     f"Document {row} of the batch has {int(counts[row, where])} labels on level {where + 1}; "
-                    "`problem='single_label'` takes at most one a level, use 'multi_label'."
+                    "`level_problem='single_label'` takes at most one a level, use 'multi_label'."
                 )
             scores = torch.cat([scores, at_least_float32(found.none)], 1)
             group = torch.cat([level, torch.arange(num_levels, device=level.device)])
