@@ -105,7 +105,8 @@ def demo_page(model, tokenizer, title, examples=(), threshold=None, decoder="thr
         `ImportError`: gradio is missing. `ValueError`: a threshold outside [0, 1], an unknown decoder.
     """
     gradio = import_gradio()
-    model.decision_boundary(threshold), model.label_decoder(decoder)
+    model.decision_boundary(threshold)
+    model.label_decoder(decoder)
     own = model.config.thresholds
     use_own = own is not None and threshold is None
     start = threshold if threshold is not None else own if isinstance(own, float) else 0.5

@@ -62,7 +62,8 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
             finish_update(source)
             check_adapter_base(source)
         model, _, name = load_classifier(checkpoint)
-        model.decision_boundary(threshold), model.label_decoder(decoder)
+        model.decision_boundary(threshold)
+        model.label_decoder(decoder)
         if source is not None:
             copy_files(source, partial / _NAME, ONNX_FILES if (source / REPORT_FILE).is_file() else CHECKPOINT_FILES)
         if texts is not None:
