@@ -21,32 +21,27 @@ from pathlib import Path
 
 from bench_case import TINY, Variant, print_profile, proc_value
 
+from hf_htc import METHODS
+
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "speed"
 SIZES = [141, 4271, 30000]
 
-# A new method or option is one line here. A method on a text encoder of its own is compared with that encoder, bare, and with
-# the flat model on it.
+# Every registered method is a row, and these options of methods are rows below theirs. A method on a text encoder of its own is
+# compared with that encoder, bare, and with the flat model on it.
+OPTIONS = (
+    Variant("hiagm-la", "hiagm", {"variant": "la"}),
+    Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
+    Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
+    Variant("himtl-hitin", "himtl", {"branch_method": "hitin"}),
+    Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
+    Variant("hidec-bce", "hidec", {"unit_loss": "bce"}),
+)
 VARIANTS = {
     variant.name: variant
-    for variant in (
-        Variant("flat", "flat"),
-        Variant("hiagm", "hiagm"),
-        Variant("hiagm-la", "hiagm", {"variant": "la"}),
-        Variant("hiagm-tree-lstm", "hiagm", {"structure_encoder": "tree_lstm"}),
-        Variant("himatch", "himatch"),
-        Variant("hiagm-textrcnn", "hiagm", text_config={"model_type": "htc_textrcnn"}),
-        Variant("hisr", "hisr"),
-        Variant("hitin", "hitin"),
-        Variant("himtl", "himtl"),
-        Variant("himtl-hitin", "himtl", {"base": "hitin"}),
-        Variant("hpt", "hpt"),
-        Variant("hpt-hbm", "hpt", {"unit_loss": "hbm"}),
-        Variant("ptmt", "ptmt"),
-        Variant("hidec", "hidec"),
-        Variant("hidec-bce", "hidec", {"unit_loss": "bce"}),
-    )
+    for method in METHODS
+    for variant in (Variant(method, method), *(option for option in OPTIONS if option.method == method))
 }
 
 MINILM = {"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -188,10 +188,8 @@ def measure(variant, num_labels, settings):
     """
     import torch
 
-    import hf_htc
     from hf_htc.models.text_encoders import build_text_encoder
 
-    hf_htc.register()
     device = settings["device"]
     hierarchy = make_hierarchy(num_labels)
     label_sets = make_label_sets(hierarchy, max(settings["batch_size"], 1000))
@@ -231,7 +229,8 @@ def measure(variant, num_labels, settings):
         del calls["flat"]
     inference = in_turn(calls, settings["repetitions"], settings["limit_s"], device)
     del bare, calls
-    model.train(), flat.train()
+    model.train()
+    flat.train()
     calls = {"model": step} if is_flat else {"flat": training_step(flat, batch, settings), "model": step}
     training = in_turn(calls, max(3, settings["repetitions"] // 2), settings["limit_s"], device)
     classifier = sum(p.numel() for p in model.classifier.parameters())
@@ -340,9 +339,6 @@ def print_profile(variant, num_labels, settings, calls=3, rows=25):
     """Prints the operators that take the most time in the classifier (inference; training) and in the loss, each on its own."""
     import torch
 
-    import hf_htc
-
-    hf_htc.register()
     hierarchy = make_hierarchy(num_labels)
     label_sets = make_label_sets(hierarchy, max(settings["batch_size"], 1000))
     vocab_size = min(30000, (variant.text_config or settings["text_config"]).get("vocab_size", 30000))

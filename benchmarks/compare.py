@@ -176,7 +176,7 @@ def run_method(method, key, encoder, dataset, hierarchy, options, seed):
     write_predictions(results["test"].records, hierarchy, options.output, key)
     scores = {split: {**result.scores, **ranking(result, dataset[split], hierarchy)} for split, result in results.items()}
     settings = {
-        key: getattr(args, key)
+        key: getattr(trainer.args, key)
         for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs")
     }
     settings.update(own, train_sampling_strategy=options.sampling)

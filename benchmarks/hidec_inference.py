@@ -15,7 +15,7 @@ import time
 import torch
 
 from hf_htc import HiDECConfig, LabelHierarchy
-from hf_htc.models.hidec_inference import dense_margins, expand_margins
+from hf_htc.models.hidec_decoder import dense_margins, expand_margins
 from hf_htc.models.modeling_hidec import HiDECClassifier
 
 

@@ -132,7 +132,7 @@ def train(dataset, hierarchy, options):
     trainer = build_trainer(model, args, dataset["train"], None, tokenizer, max_length=options.max_length)
     trainer.train()
     settings = {
-        key: getattr(args, key)
+        key: getattr(trainer.args, key)
         for key in ("learning_rate", "classifier_learning_rate", "per_device_train_batch_size", "num_train_epochs", "bf16")
     }
     settings.update(own, max_length=options.max_length, pooling=model.config.pooling, threads=torch.get_num_threads())

@@ -6,12 +6,10 @@ The stock `pipeline("text-classification", top_k=None)` works with every checkpo
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from transformers import Pipeline
+from transformers import AutoModelForSequenceClassification, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 
-from hf_htc.hub.saving import save_tokenizer
 from hf_htc.models.errors import HTCError
-from hf_htc.models.modeling_htc import ADAPTER_FILES
-from hf_htc.models.whole_files import whole_folder_update
 
 
 TASK = "hierarchical-text-classification"
@@ -119,6 +117,10 @@ class HierarchicalTextClassificationPipeline(Pipeline):
     def save_pretrained(self, save_directory, **kwargs):
         """Writes model and tokenizer as they are. transformers would name this class in the config, and the folder would then
         ask for remote code even where the package is installed."""
+        from hf_htc.hub.saving import save_tokenizer
+        from hf_htc.models.saving import ADAPTER_FILES
+        from hf_htc.models.whole_files import whole_folder_update
+
         kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
         with whole_folder_update(save_directory, removes=ADAPTER_FILES) as partial:
             self.model.save_pretrained(partial, **kwargs)
@@ -137,10 +139,7 @@ def _entry(hierarchy, label, score):
 
 
 def register_pipeline():
-    """Makes the task known to `transformers.pipeline`; more calls do nothing."""
-    from transformers import AutoModelForSequenceClassification
-    from transformers.pipelines import PIPELINE_REGISTRY
-
+    """Makes the task known to `transformers.pipeline`; importing this module does it."""
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(
             TASK,
@@ -148,3 +147,6 @@ def register_pipeline():
             pt_model=AutoModelForSequenceClassification,
             type="text",
         )
+
+
+register_pipeline()

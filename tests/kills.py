@@ -13,9 +13,8 @@ import json
 import os
 import shutil
 import signal
-import threading
 
-from tqdm import tqdm
+from tqdm.std import TqdmDefaultWriteLock
 
 
 def operations(function):
@@ -36,6 +35,11 @@ def moments(found, words=(), least=20):
     spread = {round(place * (len(found) - 1) / (least - 1)) for place in range(least)}
     named = {number for number, operation in enumerate(found) if any(word in operation for word in words)}
     return sorted(spread | named)
+
+
+def leave_locks():
+    """For a child that will be killed: the lock of progress bars is shared, and its parent would wait for ever for it."""
+    TqdmDefaultWriteLock.acquire = TqdmDefaultWriteLock.release = lambda self, *args, **kwargs: True
 
 
 def _in_child(function, number):
@@ -85,8 +89,7 @@ class _Recorder:
         return noted
 
     def patch(self):
-        # The lock of progress bars is shared with the parent, which would wait for ever for a killed child that holds it.
-        tqdm.set_lock(threading.RLock())
+        leave_locks()
         for name in ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "truncate", "link", "chmod"):
             setattr(os, name, self.before(getattr(os, name)))
         shutil.rmtree = self.before(shutil.rmtree)

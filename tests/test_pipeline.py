@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_htc import HierarchicalTextClassificationPipeline
-from hf_htc.models.decoding import DECODERS
+from hf_htc.models.prediction import DECODERS
 from hf_htc.pipeline import TASK
 
 

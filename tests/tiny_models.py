@@ -85,13 +85,13 @@ VARIANTS = {
     "hitin, TextRCNN": ("hitin", "htc_textrcnn", {}),
     "hitin, K=3, max": ("hitin", "bert", {"tree_depth": 3, "tree_pooling": "max"}),
     "himtl, TextRCNN": ("himtl", "htc_textrcnn", {}),
-    "himtl, mask": ("himtl", "bert", {"output": "masking", "combine": "mean"}),
-    "himtl, HiTIN": ("himtl", "bert", {"base": "hitin"}),
-    "hpt, BCE": ("hpt", "bert", {"unit_loss": "bce", "template": "released", "num_graph_layers": 2, "mlm_weight": 0.0}),
-    "hpt, HBM": ("hpt", "bert", {"unit_loss": "hbm", "edges": "to_levels", "text_dropout": 0.1}),
+    "himtl, mask": ("himtl", "bert", {"branch_output": "masking", "branch_combine": "mean"}),
+    "himtl, HiTIN": ("himtl", "bert", {"branch_method": "hitin"}),
+    "hpt, BCE": ("hpt", "bert", {"unit_loss": "bce", "prompt_template": "released", "num_graph_layers": 2, "mlm_weight": 0.0}),
+    "hpt, HBM": ("hpt", "bert", {"unit_loss": "hbm", "graph_edges": "to_levels", "text_dropout": 0.1}),
     "hpt, joint": ("hpt", "bert", {"unit_loss": "wasl", "level_loss": "joint", "graph_form": "mean", "mlm_in_eval": True}),
     "ptmt, HBM": ("ptmt", "bert", {"unit_loss": "hbm"}),
-    "ptmt, appendix": ("ptmt", "bert", {"template": "appendix", "unit_loss": "bce", "train_label_tokens": False,
+    "ptmt, appendix": ("ptmt", "bert", {"prompt_template": "appendix", "unit_loss": "bce", "train_label_tokens": False,
                                         "label_init": "random", "mlm_alpha": 0}),
     "hidec, BCE": ("hidec", "bert", {"unit_loss": "bce", "empty_prediction": "allow"}),
     "hidec, ZLPR": ("hidec", "bert", {"unit_loss": "zlpr"}),
@@ -100,19 +100,10 @@ VARIANTS = {
 }  # fmt: skip
 
 
-_NARROW = {
-    "hiagm": {"node_dim": 6},
-    "himatch": {"node_dim": 6, "joint_dim": 12},
-    "hitin": {"hidden_dim": 8},
-    "himtl": {"node_dim": 6},
-    "hisr": {"node_dim": 6},
-}
-
-
 def split_variant(name):
     """Method, text encoder and options of a method's or variant's name."""
     method, encoder, options = VARIANTS.get(name, (name, "bert", {}))
-    return method, encoder, _NARROW.get(options.get("base", method), {}) | options
+    return method, encoder, {**hf_htc.METHODS[options.get("branch_method", method)].tiny_options, **options}
 
 
 def make_encoder_config(kind="bert", **changes):

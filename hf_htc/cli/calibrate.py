@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.cli.common import DataArguments, LoadingArguments, load_checkpoint, parse, set_up_logging
 from hf_htc.models.errors import HTCError, HTCOSError
 
 
@@ -32,7 +32,10 @@ class CalibrateArguments:
     """What is set, and on which documents."""
 
     checkpoint: str = field(
-        metadata={"help": "A checkpoint or adapter folder; its thresholds are changed in it unless --output_dir is given."}
+        metadata={
+            "positional": True,
+            "help": "A checkpoint or adapter folder; its thresholds are changed in it unless --output_dir is given.",
+        }
     )
     split: str = field(default="validation", metadata={"help": "The held-out documents; never those of the test split."})
     thresholds: str | None = field(
@@ -54,10 +57,12 @@ class CalibrateArguments:
 
 
 def run(arguments):
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--checkpoint", *arguments]
-    data, options = parse(
-        [DataArguments, CalibrateArguments], arguments, "hf-htc calibrate", "hf-htc calibrate CHECKPOINT [options]"
+    data, loading, options = parse(
+        [DataArguments, LoadingArguments, CalibrateArguments],
+        arguments,
+        "hf-htc calibrate",
+        "Sets thresholds and conformal label sets of a checkpoint from held-out documents.",
+        "hf-htc calibrate my_model --thresholds label --conformal 0.9 --validation_file validation.csv",
     )
     set_up_logging()
     check_options(options)
@@ -66,7 +71,7 @@ def run(arguments):
     from hf_htc.evaluation.predictions import check_same_labels
     from hf_htc.evaluation.thresholds import tune_thresholds
 
-    model, tokenizer, _ = load_checkpoint(options.checkpoint)
+    model, tokenizer, _ = load_checkpoint(options.checkpoint, **loading.options())
     own = model.config.get_hierarchy()
     changes = {}
     if options.thresholds == "none":

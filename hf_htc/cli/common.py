@@ -1,16 +1,14 @@
-"""What several commands share: data options, YAML files, logging, loading a checkpoint, printing scores."""
+"""What several commands share: data options, logging, loading a checkpoint, printing scores."""
 
-import argparse
-import copy
-import difflib
 import logging
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from hf_htc.cli.parsing import parse as parse
 from hf_htc.hub.loading import load_checkpoint as load_checkpoint
 from hf_htc.hub.loading import naming as naming
-from hf_htc.models.errors import HTCError, HTCFileNotFoundError, check_number, refusing
+from hf_htc.models.errors import HTCError
 
 
 # Options of [`DataArguments`] that name files; they are not remembered.
@@ -20,6 +18,8 @@ DATA_FILES = ("dataset", "data_dir", "train_file", "validation_file", "test_file
 @dataclass
 class DataArguments:
     """Where texts, labels and taxonomy come from; the options of `load_htc_dataset`."""
+
+    group = "data"
 
     dataset: str | None = field(
         default=None,
@@ -124,18 +124,19 @@ class DataArguments:
         own = [f for f in fields(DataArguments) if f.name not in DATA_FILES]
         return {f.name: getattr(self, f.name) for f in own if getattr(self, f.name) != f.default}
 
-    def remember(self, checkpoint):
+    def remember(self, checkpoint, revision=None):
         """
         Sets what is at its default to what the run of a checkpoint used (`run.json`), so that a file like the training file is
         read in the same way.
 
         Args:
             checkpoint (`str`): A checkpoint folder or Hub id.
+            revision (`str`, *optional*): Branch, tag or commit of a Hub repository.
 
         Returns:
             `dict`: what was set.
         """
-        settings = run_settings(checkpoint)
+        settings = run_settings(checkpoint, revision)
         # These say which documents and labels a run had, not how a file is read.
         others = (
             *DATA_FILES,
@@ -160,7 +161,40 @@ class DataArguments:
         return Path(self.dataset).name if os.path.exists(self.dataset) else self.dataset
 
 
-def run_settings(checkpoint):
+@dataclass
+class HubArguments:
+    """How what lies on the Hub is loaded."""
+
+    group = "model"
+
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub repository."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Let code run that lies in the repository; only of authors whom you trust."}
+    )
+
+    def options(self):
+        """The keywords of `from_pretrained`, those at their defaults left out."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
+
+@dataclass
+class LoadingArguments(HubArguments):
+    """How a checkpoint is loaded; the options of [`load_checkpoint`]."""
+
+    device: str | None = field(
+        default=None,
+        metadata={"help": "Where the model runs: 'cpu', 'cuda', 'cuda:1', 'mps'; by default on a GPU if there is one."},
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "choices": ("float32", "bfloat16", "float16"),
+            "help": "Precision of the weights; by default the checkpoint's.",
+        },
+    )
+
+
+def run_settings(checkpoint, revision=None):
     """The `settings` of the run that made a checkpoint; empty where there is no `run.json`."""
     import json
 
@@ -168,7 +202,7 @@ def run_settings(checkpoint):
     if not path.is_file():
         if os.path.isdir(checkpoint):
             return {}
-        path = _hub_run(checkpoint)
+        path = _hub_run(checkpoint, revision)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8")) if path is not None else {}
     except (OSError, ValueError) as error:
@@ -177,139 +211,19 @@ def run_settings(checkpoint):
     return settings if isinstance(settings, dict) else {}
 
 
-def _hub_run(checkpoint):
+def _hub_run(checkpoint, revision):
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        return hf_hub_download(str(checkpoint), "run.json")
+        return hf_hub_download(str(checkpoint), "run.json", revision=revision)
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
         return None
 
 
-def join_repeated(arguments, option):
-    """Arguments in which an option that is given several times stands once, its values joined by `;`."""
-    values, others, place = [], [], None
-    arguments = iter(arguments)
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name != option:
-            others.append(argument)
-            continue
-        place = len(others) if place is None else place
-        value = value if equals else next(arguments, None)
-        if value is None:
-            return [*others, option]  # the parser says what is missing
-        values.append(value)
-    return others if place is None else [*others[:place], f"{option}={';'.join(values)}", *others[place:]]
-
-
-def option_parser(dataclasses, **options):
-    """
-    The parser of the options of dataclasses.
-
-    Args:
-        dataclasses (`list[type]`): A numeric field has its range in its metadata, in the notation of mathematics:
-            `"range": "[1, inf)"`; [`parse`] checks it.
-        options: Of `HfArgumentParser`.
-    """
-    from transformers import HfArgumentParser
-
-    class Parser(HfArgumentParser):
-        def error(self, message):  # in one line, without a hundred options of the Trainer before it
-            dashes = " (a value that begins with - is given as --option=value)" if "expected one argument" in message else ""
-            self.exit(2, f"{self.prog}: {message}{dashes}. `{self.prog} --help` shows the options.\n")
-
-        def _get_values(self, action, arg_strings):
-            if arg_strings == ["--"] and action.nargs is None:  # argparse would drop it: `--path_separator=--`
-                return self._get_value(action, "--")
-            return super()._get_values(action, arg_strings)
-
-        @staticmethod
-        def _parse_dataclass_field(parser, field):
-            if "range" in field.metadata:  # ours; argparse would refuse it
-                field = copy.copy(field)
-                field.metadata = {key: value for key, value in field.metadata.items() if key != "range"}
-            HfArgumentParser._parse_dataclass_field(parser, field)
-            action = parser._option_string_actions[f"--{field.name}"]
-            if field.type == bool | None and action.nargs is None:  # `--option` alone means yes, as for other switches
-                action.nargs, action.const = "?", True
-
-    # An abbreviation that is right today would be another option tomorrow.
-    return Parser(dataclasses, allow_abbrev=False, **options)
-
-
-def parse(dataclasses, arguments, program, description):
-    """
-    Instances of the dataclasses from the command line; `config.yaml` as first argument gives defaults.
-
-    Raises:
-        [`HTCError`]: an option that is none (close names are given), a number out of its range. `SystemExit`: a value of the
-        wrong type.
-    """
-    parser = option_parser(dataclasses, prog=program, description=description)
-    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
-    try:
-        *instances, rest = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
-    except HTCError:
-        raise
-    except (ValueError, TypeError, ImportError) as error:  # of `TrainingArguments`
-        raise HTCError(" ".join(str(error).split())) from error
-    if rest:
-        close = difflib.get_close_matches(rest[0].split("=")[0], list(parser._option_string_actions), n=3)
-        raise HTCError(f"Unknown option {rest[0]!r}." + (f" Did you mean {close}?" if close else "") + " See `--help`.")
-    for instance in instances:
-        for f in fields(instance):
-            value = getattr(instance, f.name)
-            if "range" in f.metadata and value is not None:
-                check_number(f"--{f.name}", value, f.metadata["range"], whole=isinstance(value, int))
-    return instances
-
-
-def _yaml_defaults(parser, arguments):
-    """Takes a YAML file, given as first argument, as the parser's defaults; returns the other arguments."""
-    if arguments and not arguments[0].startswith("-") and arguments[0].endswith((".yaml", ".yml")):
-        parser.set_defaults(**read_yaml(arguments[0], {action.dest for action in parser._actions}))
-        return arguments[1:]
-    return arguments
-
-
-def given_options(arguments, dataclasses, program):
-    """The options that the command line, or its YAML file, gives a value, `dict` by name; unknown ones are left to [`parse`]."""
-    parser = option_parser(dataclasses, prog=program)
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    arguments = join_repeated(_yaml_defaults(parser, arguments), "--label_column")
-    given = vars(parser.parse_known_args(arguments)[0])
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def read_yaml(path, known):
-    """The settings of a YAML file. Raises `ValueError` for a key that is no option (close names are given)."""
-    import yaml
-
-    if not os.path.isfile(path):
-        raise HTCFileNotFoundError(f"There is no settings file {path!r}.")
-    errors = (yaml.YAMLError, UnicodeDecodeError, RecursionError)
-    with open(path, encoding="utf-8") as stream, refusing(f"{Path(path).name!r} is not valid YAML", errors):
-        content = yaml.safe_load(stream) or {}
-    if not isinstance(content, dict):
-        raise HTCError(f"{Path(path).name!r} must hold `option: value` lines; it holds a {type(content).__name__}.")
-    for key in content:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), sorted(known), n=3)
-            raise HTCError(f"{Path(path).name!r} has the unknown option {key!r}." + (f" Did you mean {close}?" if close else ""))
-    # Numbers such as 1e-4 are strings in YAML 1.1; argparse converts string defaults by the option's type.
-    return {key: str(value) if isinstance(value, float) else value for key, value in content.items()}
-
-
 def set_up_logging():
-    """Messages of ours and of transformers on stderr, one line each."""
-    from transformers.utils import logging as transformers_logging
-
+    """Messages of ours, see `hf_htc.logging`, and warnings of other packages on stderr, one line each."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("hf_htc").setLevel(logging.INFO)
-    transformers_logging.set_verbosity_warning()
 
 
 COHERENCE_HELP = (

@@ -1,6 +1,5 @@
 """`hf-htc compare A.jsonl B.jsonl`: two prediction files of one data set, and whether their scores really differ."""
 
-import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,8 @@ from hf_htc.models.whole_files import write_text
 class CompareArguments:
     """What is compared and how."""
 
-    first: str = field(metadata={"help": "A prediction file of `hf-htc evaluate` or `predict`."})
-    second: str = field(metadata={"help": "Another prediction file of the same documents."})
+    first: str = field(metadata={"positional": True, "help": "A prediction file of `hf-htc evaluate` or `predict`."})
+    second: str = field(metadata={"positional": True, "help": "Another prediction file of the same documents."})
     split: str = field(default="test", metadata={"help": "The split that was predicted."})
     score_closure: str | None = field(
         default=None, metadata={"help": "Closure of the scores: 'none', 'up' or 'prune'; by default that of the files."}
@@ -28,16 +27,14 @@ class CompareArguments:
 
 
 def run(arguments):
-    if arguments and not arguments[0].endswith((".yaml", ".yml")):
-        names = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments[:2]))
-        given = [part for pair in zip(("--first", "--second"), names) for part in pair]
-        arguments = given + arguments[len(names) :]
     data, options = parse(
-        [DataArguments, CompareArguments], arguments, "hf-htc compare", "hf-htc compare A.jsonl B.jsonl [options]"
+        [DataArguments, CompareArguments],
+        arguments,
+        "hf-htc compare",
+        "Scores two prediction files of the same documents, and tells whether the scores really differ.",
+        "hf-htc compare first.jsonl second.jsonl --test_file test.jsonl --taxonomy taxonomy.tsv",
     )
     set_up_logging()
-    if options.resamples < 1:
-        raise HTCError(f"`--resamples` is {options.resamples}; it must be 1 or more.")
     from hf_htc.data import as_split
 
     files = [read_predictions(name) for name in (options.first, options.second)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_htc.cli.common import DataArguments, parse, set_up_logging
+from hf_htc.cli.parsing import pick
 from hf_htc.models.errors import HTCFileNotFoundError
 from hf_htc.models.whole_files import new_folder, write_text
 
@@ -30,6 +31,8 @@ class CheckArguments:
 class ExportArguments:
     """Where the data set goes and what is said of it."""
 
+    group = "output"
+
     output_dir: str = field(metadata={"help": "A new folder."})
     title: str | None = field(default=None, metadata={"help": "What the README calls it; by default the folder's name."})
     license: str | None = field(default=None, metadata={"help": "The Hub's identifier, e.g. 'cc-by-4.0', or words of your own."})
@@ -41,14 +44,10 @@ class ExportArguments:
 
 def run(arguments):
     commands = {"check": run_check, "export": run_export}
-    if arguments[:1] and arguments[0] in commands:
-        return commands[arguments[0]](arguments[1:])
-    is_help = arguments[:1] in ([], ["-h"], ["--help"])
-    if not is_help:
-        print(f"hf-htc data: there is no command {arguments[0]!r}; the commands are check, export.", file=sys.stderr)
-    else:
+    if arguments[:1] in ([], ["-h"], ["--help"]):
         print(USAGE)
-    sys.exit(0 if is_help else 2)
+        sys.exit(0)
+    pick(commands, arguments[0], "hf-htc data")(arguments[1:])
 
 
 def run_export(arguments):
@@ -57,6 +56,7 @@ def run_export(arguments):
         arguments,
         "hf-htc data export",
         "Writes a data set in the Hub's layout: `load_dataset` and `load_htc_dataset` read it.",
+        "hf-htc data export --train_file train.csv --output_dir my_data --license cc-by-4.0",
     )
     set_up_logging()
     citation = None
@@ -89,6 +89,7 @@ def run_check(arguments):
         arguments,
         "hf-htc data check",
         "Reports what is wrong or odd in a data set.",
+        "hf-htc data check --train_file train.csv --taxonomy taxonomy.csv --output findings.md",
     )
     set_up_logging()
     report = check(data)

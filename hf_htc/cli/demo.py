@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import DECODER_HELP, parse, set_up_logging
+from hf_htc.cli.common import DECODER_HELP, LoadingArguments, parse, set_up_logging
 from hf_htc.models.errors import HTCError
 
 
@@ -10,7 +10,9 @@ from hf_htc.models.errors import HTCError
 class DemoArguments:
     """What is shown, and where."""
 
-    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id, or a folder that `hf-htc export` wrote."})
+    checkpoint: str = field(
+        metadata={"positional": True, "help": "A checkpoint folder or Hub id, or a folder that `hf-htc export` wrote."}
+    )
     port: int | None = field(
         default=None, metadata={"range": "[1, 65535]", "help": "Of the page; by default the first free one from 7860 on."}
     )
@@ -40,17 +42,22 @@ class DemoArguments:
 
 
 def run(arguments):
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--checkpoint", *arguments]
-    (options,) = parse([DemoArguments], arguments, "hf-htc demo", "hf-htc demo CHECKPOINT [--space FOLDER [--push REPO]]")
-    _check(options)
+    loading, options = parse(
+        [LoadingArguments, DemoArguments],
+        arguments,
+        "hf-htc demo",
+        "Opens a page that shows a text's paths as a tree, or writes it as a Hugging Face Space.",
+        "hf-htc demo my_model --space my_demo --push me/news-demo",
+    )
+    loading = loading.options()
+    _check(options, loading)
     set_up_logging()
     common = {name: getattr(options, name) for name in ("examples", "threshold", "decoder", "title")}
     if options.space is None:
         from hf_htc.hub.demo import launch_demo
 
         browser = not options.no_browser
-        return launch_demo(options.checkpoint, port=options.port, share=options.share, open_browser=browser, **common)
+        return launch_demo(options.checkpoint, port=options.port, share=options.share, open_browser=browser, **common, **loading)
     from hf_htc.hub.space import push_space, write_space
 
     folder = write_space(options.checkpoint, options.space, **common)
@@ -59,7 +66,7 @@ def run(arguments):
         print(f"Pushed to {push_space(folder, options.push, options.private or None).repo_url}.")
 
 
-def _check(options):
+def _check(options, loading):
     """Raises `ValueError` for options that do not go together, before anything is loaded."""
     if options.push is not None and options.space is None:
         raise HTCError("`--push` needs `--space FOLDER`, where the files are written first.")
@@ -67,5 +74,7 @@ def _check(options):
         raise HTCError("`--private` is about the Space that `--push` makes; give `--push`, too.")
     if options.space is not None and (options.port is not None or options.share or options.no_browser):
         raise HTCError("`--space` writes files and serves no page: leave out `--port`, `--share` and `--no_browser`.")
-    if options.port is not None and not 1 <= options.port <= 65535:
-        raise HTCError(f"`--port` is {options.port}; it must lie between 1 and 65535.")
+    if options.space is not None and loading:
+        raise HTCError(
+            f"`--{next(iter(loading))}` says how the page loads the checkpoint; a Space loads it as it is: leave the option out."
+        )

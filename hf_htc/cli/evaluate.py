@@ -4,7 +4,16 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, DataArguments, load_checkpoint, parse, score_table, set_up_logging
+from hf_htc.cli.common import (
+    COHERENCE_HELP,
+    DECODER_HELP,
+    DataArguments,
+    LoadingArguments,
+    load_checkpoint,
+    parse,
+    score_table,
+    set_up_logging,
+)
 from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import write_text
 
@@ -13,7 +22,7 @@ from hf_htc.models.whole_files import write_text
 class EvaluateArguments:
     """What is evaluated and how."""
 
-    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id."})
+    checkpoint: str = field(metadata={"positional": True, "help": "A checkpoint folder or Hub id."})
     split: str = field(default="test", metadata={"help": "The split that is scored."})
     output_dir: str | None = field(
         default=None, metadata={"help": "Where report, scores and predictions go; by default nowhere."}
@@ -28,7 +37,7 @@ class EvaluateArguments:
     )
     coherence: str | None = field(default=None, metadata={"help": COHERENCE_HELP})
     decoder: str = field(default="threshold", metadata={"help": DECODER_HELP})
-    batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents a step."})
+    batch_size: int = field(default=64, metadata={"range": "[1, inf)", "help": "Documents per step."})
     unknown_labels: str = field(
         default="refuse",
         metadata={"help": "'missed': labels of documents that the checkpoint does not know count as missed, and are counted."},
@@ -43,10 +52,12 @@ class EvaluateArguments:
 
 
 def run(arguments):
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--checkpoint", *arguments]
-    data, options = parse(
-        [DataArguments, EvaluateArguments], arguments, "hf-htc evaluate", "hf-htc evaluate CHECKPOINT [options]"
+    data, loading, options = parse(
+        [DataArguments, LoadingArguments, EvaluateArguments],
+        arguments,
+        "hf-htc evaluate",
+        "Scores a checkpoint on a split; with `--output_dir` it writes a report and the predictions, too.",
+        "hf-htc evaluate my_model --test_file test.csv --output_dir report",
     )
     set_up_logging()
     from hf_htc.cli.train import write_predictions, write_reports
@@ -59,9 +70,9 @@ def run(arguments):
 
     if options.embeddings and options.output_dir is None:
         raise HTCError("`--embeddings` adds to the report; give `--output_dir` for it.")
-    model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence)
+    model, tokenizer, name = load_checkpoint(options.checkpoint, options.coherence, **loading.options())
     own = model.config.get_hierarchy()
-    remembered = data.remember(options.checkpoint)
+    remembered = data.remember(options.checkpoint, loading.revision)
     if remembered:
         print("Read as in training: " + ", ".join(f"--{name} {value}" for name, value in remembered.items()))
     dataset, hierarchy = data.load(taxonomy=own if data.taxonomy is None else None, unknown_labels=options.unknown_labels)

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.cli.common import DataArguments, LoadingArguments, load_checkpoint, parse, set_up_logging
 
 
 @dataclass
 class ExportArguments:
     """What is exported and how."""
 
-    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id."})
-    output: str = field(metadata={"help": "Folder for model.onnx, tokenizer, taxonomy, export.json and README.md."})
+    checkpoint: str = field(metadata={"positional": True, "help": "A checkpoint folder or Hub id."})
+    output: str = field(
+        metadata={"positional": True, "help": "Folder for model.onnx, tokenizer, taxonomy, export.json and README.md."}
+    )
     int8: bool = field(default=False, metadata={"help": "Also writes model_int8.onnx, quantised dynamically."})
     max_length: int | None = field(
         default=None,
@@ -24,17 +26,12 @@ class ExportArguments:
 
 
 def run(arguments):
-    for option in ("--checkpoint", "--output"):
-        place = 2 * ["--checkpoint", "--output"].index(option)
-        if len(arguments) > place and not arguments[place].startswith("-"):
-            arguments = [*arguments[:place], option, *arguments[place:]]
-        else:
-            break
-    data, options = parse(
-        [DataArguments, ExportArguments],
+    data, loading, options = parse(
+        [DataArguments, LoadingArguments, ExportArguments],
         arguments,
         "hf-htc export",
-        "hf-htc export CHECKPOINT OUTPUT [options]. With data, the F1 of the exported models is measured.",
+        "Exports a checkpoint to ONNX, compared with PyTorch. With data, the F1 of the exported models is measured.",
+        "hf-htc export my_model my_onnx_model --int8 --validation_file validation.csv",
     )
     set_up_logging()
     from hf_htc.hub.export import export_onnx
@@ -42,7 +39,7 @@ def run(arguments):
     from hf_htc.hub.onnx_classifier import require
 
     require("onnx", "onnxscript", "onnxruntime")
-    model, tokenizer, _ = load_checkpoint(options.checkpoint)
+    model, tokenizer, _ = load_checkpoint(options.checkpoint, **loading.options())
     rows = _rows(data, model, options.split)
     report = export_onnx(
         model,

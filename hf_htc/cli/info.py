@@ -1,37 +1,58 @@
 """`hf-htc info`: shows a taxonomy file or a checkpoint, or writes its taxonomy in another form."""
 
-import argparse
 import os
 import sys
+from dataclasses import dataclass, field
 
-from hf_htc.cli.common import naming, set_up_logging
+from hf_htc.cli.common import HubArguments, naming, parse, set_up_logging
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 
 
 FORMS = ("skos", "csv", "json", "paths", "obo")
 
 
+@dataclass
+class InfoArguments:
+    """What is shown, and in which form."""
+
+    name: str | None = field(
+        default=None,
+        metadata={"positional": True, "help": "A taxonomy file, a data set folder, a checkpoint folder or a Hub id."},
+    )
+    max_nodes: int = field(default=40, metadata={"range": "[1, inf)", "help": "Lines of the printed tree."})
+    to: str | None = field(default=None, metadata={"choices": FORMS, "help": "Form in which the taxonomy is written."})
+    output: str | None = field(default=None, metadata={"help": "File for `--to`; by default it is printed."})
+    language: str | None = field(default=None, metadata={"help": "Language of the texts, where the taxonomy has several."})
+
+
+@dataclass
+class ReadingArguments:
+    """How a taxonomy file is read, where it is not recognised."""
+
+    group = "data"
+
+    format: str | None = field(
+        default=None, metadata={"help": "Form of the file: table, edges, paths, indented, json, skos or obo; recognised."}
+    )
+    separator: str | None = field(
+        default=None, metadata={"help": "What joins the segments of a path, e.g. '--separator=--'; recognised."}
+    )
+    encoding: str | None = field(default=None, metadata={"help": "Encoding of the file, e.g. 'cp1252'; recognised."})
+    delimiter: str | None = field(default=None, metadata={"help": "What splits the columns, e.g. ';' or 'tab'; recognised."})
+    header: bool | None = field(default=None, metadata={"help": "Whether the first line names the columns; recognised."})
+    root: str | None = field(default=None, metadata={"help": "Name of the root, which is no label."})
+    keep_root: bool = field(default=False, metadata={"help": "Keep a node above all others as a label."})
+
+
 def run(arguments):
-    parser = argparse.ArgumentParser(
-        prog="hf-htc info",
-        description="Shows a taxonomy or a checkpoint, or writes its taxonomy in another form; without a name, versions.",
+    options, reading, hub = parse(
+        [InfoArguments, ReadingArguments, HubArguments],
+        arguments,
+        "hf-htc info",
+        "Shows a taxonomy or a checkpoint, or writes its taxonomy in another form; without a name, versions.",
+        "hf-htc info taxonomy.csv --to skos --output taxonomy.ttl",
+        first_is_settings=False,  # a taxonomy may be a YAML file
     )
-    parser.add_argument("name", nargs="?", help="a taxonomy file, a data set folder, a checkpoint folder or a Hub id")
-    parser.add_argument("--max_nodes", type=int, default=40, help="lines of the printed tree")
-    parser.add_argument("--to", choices=FORMS, help="form in which the taxonomy is written")
-    parser.add_argument("--output", help="file for `--to`; by default it is printed")
-    parser.add_argument("--language", help="language of the texts, where the taxonomy has several")
-    reading = parser.add_argument_group("how a taxonomy file is read, where it is not recognised")
-    reading.add_argument("--format", help="form of the file: table, edges, paths, indented, json, skos or obo")
-    reading.add_argument("--separator", help="what joins the segments of a path, e.g. '--separator=--'")
-    reading.add_argument("--encoding", help="encoding of the file, e.g. 'cp1252'")
-    reading.add_argument("--delimiter", help="what splits the columns, e.g. ';' or 'tab'")
-    reading.add_argument(
-        "--header", action=argparse.BooleanOptionalAction, default=None, help="whether the first line names the columns"
-    )
-    reading.add_argument("--root", help="name of the root, which is no label")
-    reading.add_argument("--keep_root", action="store_true", help="keep a node above all others as a label")
-    options = parser.parse_args(arguments)
     if options.output is not None and options.to is None:
         raise HTCError("`--output` needs `--to`, the form to write: skos, csv, json, paths or obo.", field="output")
     set_up_logging()
@@ -43,11 +64,11 @@ def run(arguments):
         return
     file = _taxonomy_file(options.name)
     if options.to is not None:
-        _write(_read(file, options) if file else _of_checkpoint(options), options)
+        _write(_read(file, options, reading) if file else _of_checkpoint(options, hub.options()), options)
     elif file is not None:
-        show_hierarchy(_read(file, options), options.max_nodes)
+        show_hierarchy(_read(file, options, reading), options.max_nodes)
     else:
-        show_checkpoint(options.name, options.max_nodes, options.language)
+        show_checkpoint(options.name, options.max_nodes, options.language, hub.options())
 
 
 def _taxonomy_file(name):
@@ -61,16 +82,16 @@ def _taxonomy_file(name):
     return None
 
 
-def _read(path, options):
+def _read(path, options, reading):
     from hf_htc.models.hierarchy import LabelHierarchy
 
-    keywords = {key: getattr(options, key) for key in ("format", "separator", "encoding", "delimiter", "header")}
-    root = False if options.keep_root else options.root
+    keywords = {key: getattr(reading, key) for key in ("format", "separator", "encoding", "delimiter", "header")}
+    root = False if reading.keep_root else reading.root
     return LabelHierarchy.from_file(path, root=root, language=options.language, **keywords)
 
 
-def _of_checkpoint(options):
-    hierarchy = _config(options.name).get_hierarchy()
+def _of_checkpoint(options, hub):
+    hierarchy = _config(options.name, hub).get_hierarchy()
     return hierarchy if options.language is None else hierarchy.in_language(options.language)
 
 
@@ -92,24 +113,21 @@ def show_hierarchy(hierarchy, max_nodes):
     print(hierarchy.tree(max_nodes))
 
 
-def _config(name):
+def _config(name, hub):
     from transformers import AutoConfig
 
-    import hf_htc
-
-    hf_htc.register()
     if os.path.sep in name and not os.path.isdir(name) and name.count("/") != 1:
         raise HTCFileNotFoundError(f"There is no file or folder {name!r}.")
     with naming("taxonomy file, data set folder or checkpoint", name):
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, **hub)
     if not hasattr(config, "get_hierarchy"):
         raise HTCError(f"{name!r} is a {config.model_type} checkpoint, not one of hf_htc.")
     return config
 
 
-def show_checkpoint(name, max_nodes, language=None):
+def show_checkpoint(name, max_nodes, language, hub):
     """Prints method, size, settings, training labels and taxonomy of a checkpoint."""
-    config = _config(name)
+    config = _config(name, hub)
     print(
         f"{config.model_type}, written by hf_htc {config.hf_htc_version}; text encoder {config.text_config.model_type}, "
         f"pooling {config.pooling}"

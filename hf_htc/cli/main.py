@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 
+from hf_htc.cli.parsing import pick
 from hf_htc.models.version import __version__
 
 
@@ -26,8 +27,15 @@ COMMANDS = {
     "quickstart": ("quickstart", "train, compare, save, reload and predict on a built-in data set"),
 }
 
-# A wrong input ends with 1, wrong options with 2, Ctrl-C with 130; this is the `EX_SOFTWARE` of sysexits.h.
-EXIT_BUG = 70
+EXIT_BUG = 70  # the `EX_SOFTWARE` of sysexits.h
+EXIT_CODES = {
+    0: "done",
+    1: "an input, a file or the value of an option is wrong; `data check`: the data has errors",
+    2: "a command or an option is missing, or has a value of another type",
+    EXIT_BUG: "a fault of hf_htc",
+    130: "stopped by Ctrl-C",
+    143: "stopped by SIGTERM; `train` has written a checkpoint to go on from",
+}
 BUG = (
     "hf-htc {command}: this is a fault of hf_htc {version}, not of your input. Please report it to the project's issue tracker, "
     "with the lines above and the command."
@@ -45,7 +53,12 @@ def usage():
     lines += [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
     lines += [
         "",
-        "`hf-htc COMMAND --help` shows a command's options. Set HF_HTC_TRACEBACK=1 to see where an error comes from.",
+        "`hf-htc COMMAND --help` shows a command's options, which may also stand in a YAML file: `hf-htc COMMAND settings.yaml`.",
+        "",
+        "exit codes:",
+        *(f"  {code:<12}{text}" for code, text in EXIT_CODES.items()),
+        "",
+        "Set HF_HTC_TRACEBACK=1 to see where an error comes from.",
     ]
     return "\n".join(lines)
 
@@ -58,10 +71,7 @@ def main(arguments=None):
     if arguments[0] == "--version":
         print(f"hf_htc {__version__}")
         return
-    if arguments[0] not in COMMANDS:
-        print(f"hf-htc: there is no command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.", file=sys.stderr)
-        sys.exit(2)
-    command = importlib.import_module(f"hf_htc.cli.{COMMANDS[arguments[0]][0]}")
+    command = importlib.import_module(f"hf_htc.cli.{pick(COMMANDS, arguments[0], 'hf-htc')[0]}")
     try:
         command.run(arguments[1:])
     except KeyboardInterrupt:

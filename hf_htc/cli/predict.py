@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, parse, run_settings, set_up_logging
+from hf_htc.cli.common import COHERENCE_HELP, DECODER_HELP, LoadingArguments, parse, run_settings, set_up_logging
 
 
 # Options of reading that are passed on where they are given.
@@ -13,7 +13,9 @@ READING = ("delimiter", "encoding", "quoting", "header")
 class PredictArguments:
     """What is predicted and how."""
 
-    checkpoint: str = field(metadata={"help": "A checkpoint folder, a Hub id, or a folder that `hf-htc export` wrote."})
+    checkpoint: str = field(
+        metadata={"positional": True, "help": "A checkpoint folder, a Hub id, or a folder that `hf-htc export` wrote."}
+    )
     input: str = field(
         metadata={"help": "File of documents: JSON lines, CSV or another table, Parquet, Excel, or one text per line."}
     )
@@ -49,16 +51,20 @@ class PredictArguments:
 
 
 def run(arguments):
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--checkpoint", *arguments]
-    (options,) = parse([PredictArguments], arguments, "hf-htc predict", "hf-htc predict CHECKPOINT --input IN --output OUT")
+    loading, options = parse(
+        [LoadingArguments, PredictArguments],
+        arguments,
+        "hf-htc predict",
+        "Predicts a file of documents into a file of predictions; a run that was stopped goes on.",
+        "hf-htc predict my_model --input new.jsonl --output predictions.jsonl",
+    )
     set_up_logging()
     from hf_htc.evaluation.predictions import predict_file
     from hf_htc.hub.loading import load_classifier
 
-    model, tokenizer, name = load_classifier(options.checkpoint, options.coherence)
+    model, tokenizer, name = load_classifier(options.checkpoint, options.coherence, **loading.options())
     reading = {key: getattr(options, key) for key in READING if getattr(options, key) is not None}
-    text_column = options.text_column or run_settings(options.checkpoint).get("text_column", "text")
+    text_column = options.text_column or run_settings(options.checkpoint, loading.revision).get("text_column", "text")
     count, done = predict_file(
         model,
         tokenizer,

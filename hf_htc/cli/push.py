@@ -1,31 +1,42 @@
 """`hf-htc push FOLDER REPO_ID`: a checkpoint, a data set, the metric or a demo goes to the Hub."""
 
-import argparse
 import os
+from dataclasses import dataclass, field
 
+from hf_htc.cli.common import parse, set_up_logging
 from hf_htc.models.errors import HTCError
 
 
 KINDS = ("model", "dataset", "metric", "space")
 
 
-def run(arguments):
-    parser = argparse.ArgumentParser(
-        prog="hf-htc push",
-        description="Pushes a checkpoint folder, a data set folder, the metric or a demo to the Hub, in one commit.",
-    )
-    parser.add_argument(
-        "folder",
-        help="a checkpoint folder, a data set folder, the name of a built-in data set, 'hierarchical_f1' for the metric, or what "
-        "`hf-htc demo --space` wrote",
-    )
-    parser.add_argument("repo_id", help="where it goes, e.g. 'me/news'; made if missing")
-    parser.add_argument("--type", choices=KINDS, help="what it is; found out from the folder by default")
-    parser.add_argument("--private", action="store_true", help="a new repository is private")
-    parser.add_argument("--commit_message", help="of the one commit")
-    options = parser.parse_args(arguments)
-    from hf_htc.cli.common import set_up_logging
+@dataclass
+class PushArguments:
+    """What goes where."""
 
+    folder: str = field(
+        metadata={
+            "positional": True,
+            "help": "A checkpoint folder, a data set folder, the name of a built-in data set, 'hierarchical_f1' for the metric, "
+            "or what `hf-htc demo --space` wrote.",
+        }
+    )
+    repo_id: str = field(metadata={"positional": True, "help": "Where it goes, e.g. 'me/news'; made if missing."})
+    type: str | None = field(
+        default=None, metadata={"choices": KINDS, "help": "What it is; found out from the folder by default."}
+    )
+    private: bool = field(default=False, metadata={"help": "Make a new repository private."})
+    commit_message: str | None = field(default=None, metadata={"help": "Of the one commit."})
+
+
+def run(arguments):
+    (options,) = parse(
+        [PushArguments],
+        arguments,
+        "hf-htc push",
+        "Pushes a checkpoint folder, a data set folder, the metric or a demo to the Hub, in one commit.",
+        "hf-htc push my_model me/my-model --private",
+    )
     set_up_logging()
     from hf_htc.hub import push_checkpoint, push_dataset, push_metric, push_space
 

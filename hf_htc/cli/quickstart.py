@@ -1,13 +1,13 @@
 """`hf-htc quickstart`: the whole way once, without a download. Builds a TextRCNN text encoder with word vectors of the training
 texts, trains a flat model and HiAGM on it, puts them beside a linear SVM, saves, reloads in a new process and predicts."""
 
-import argparse
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, score_table, set_up_logging
+from hf_htc.cli.common import DataArguments, parse, score_table, set_up_logging
 from hf_htc.models.whole_files import whole_folder_update
 
 
@@ -41,15 +41,20 @@ for sentence, found in zip(sentences, model.predict(sentences, tokenizer)):
 """
 
 
+@dataclass
+class QuickstartArguments:
+    """What is trained, and where it goes."""
+
+    output_dir: str = field(default="quickstart", metadata={"help": "Folder of the checkpoint."})
+    dataset: str = field(default="python_docs", metadata={"help": "A built-in data set or a data set folder."})
+    epochs: float = field(default=SETTINGS["epochs"], metadata={"range": "(0, inf)", "help": "Epochs of each model."})
+    seed: int = field(default=42, metadata={"range": "[0, 4294967295]", "help": "Of everything random."})
+
+
 def run(arguments):
-    parser = argparse.ArgumentParser(prog="hf-htc quickstart", description=__doc__.split(": ", 1)[1])
-    parser.add_argument("--output_dir", default="quickstart", help="where the checkpoint goes (default: %(default)s)")
-    parser.add_argument(
-        "--dataset", default="python_docs", help="a built-in data set or a data set folder (default: %(default)s)"
+    (options,) = parse(
+        [QuickstartArguments], arguments, "hf-htc quickstart", __doc__.split(": ", 1)[1], "hf-htc quickstart --output_dir first"
     )
-    parser.add_argument("--epochs", type=float, default=SETTINGS["epochs"], help="epochs of each model (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42)
-    options = parser.parse_args(arguments)
     set_up_logging()
     quickstart(Path(options.output_dir), options.dataset, options.epochs, options.seed)
 
@@ -65,7 +70,6 @@ def quickstart(output_dir, dataset_name, epochs, seed):
     from hf_htc.training.manifest import run_manifest
     from hf_htc.training.word_vectors import build_text_rcnn
 
-    hf_htc.register()
     started = time.time()
     dataset, hierarchy = loaded = hf_htc.load_htc_dataset(dataset_name)
     dataset_name = DataArguments(dataset_name).name()

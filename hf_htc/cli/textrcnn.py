@@ -12,6 +12,8 @@ from hf_htc.models.whole_files import whole_folder_update
 class TextRCNNArguments:
     """What is built."""
 
+    group = "model"
+
     output_dir: str | None = field(default=None, metadata={"help": "Where encoder and tokenizer go."})
     word_vectors: str = field(
         default="corpus", metadata={"help": "'corpus' trains them, 'random' has none; else a file in GloVe's format."}
@@ -38,7 +40,8 @@ def run(arguments):
         [DataArguments, TextRCNNArguments],
         arguments,
         "hf-htc textrcnn",
-        "Options may also stand in a YAML file, given as first argument. The training texts alone are read.",
+        "Builds a TextRCNN text encoder from the training texts, for `hf-htc train --text_encoder`.",
+        "hf-htc textrcnn --train_file train.csv --output_dir textrcnn",
     )
     set_up_logging()
     from transformers import set_seed

@@ -9,9 +9,11 @@ import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc import METHODS
-from hf_htc.cli.common import DataArguments, given_options, naming, parse, score_table, set_up_logging
+from hf_htc.cli.common import DataArguments, naming, score_table, set_up_logging
+from hf_htc.cli.parsing import given_options, option_parser, parse, show_help
+from hf_htc.methods import METHODS
 from hf_htc.models.errors import HTCError
+from hf_htc.training.options import TrainingOptions
 
 
 LOOPS = ("trainer", "accelerate")
@@ -22,9 +24,15 @@ EXIT_SIGTERM = 128 + signal.SIGTERM  # as of a program that SIGTERM ends; Ctrl-C
 class RunArguments:
     """What is trained."""
 
-    method: str = field(default="flat", metadata={"help": f"The method: {', '.join(METHODS)}."})
+    group = "model"
+
+    method: str = field(default="flat", metadata={"help": lambda: f"The method: {', '.join(METHODS)}."})
     text_encoder: str | None = field(
         default=None, metadata={"help": "A pretrained encoder: whatever AutoModel.from_pretrained takes."}
+    )
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the encoder's Hub repository."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Let code run that lies in the encoder's repository; only of authors whom you trust."}
     )
     method_options: str | None = field(
         default=None, metadata={"help": "Options of the method's config as JSON, e.g. '{\"node_dim\": 100}'."}
@@ -49,23 +57,46 @@ class RunArguments:
     )
     loop: str = field(
         default="trainer",
-        metadata={"help": "'trainer': transformers' Trainer; 'accelerate': a loop on bare accelerate with the same results."},
+        metadata={
+            "help": "'trainer': transformers' Trainer; 'accelerate': a loop on bare accelerate with the same results.",
+        },
     )
+
+    def hub_options(self):
+        """How the text encoder is loaded: keywords of `from_pretrained`, those at their defaults left out."""
+        given = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        return {name: value for name, value in given.items() if value}
+
+
+PROGRAM = "hf-htc train"
+DESCRIPTION = "Trains a model, scores it and saves it with card, predictions and reports."
+MORE = (
+    "Every other option of transformers' TrainingArguments is one, too: `--help_all` shows them.\nOptions may also "
+    "stand in a YAML file, given as first argument."
+)
+EXAMPLE = (
+    "hf-htc train --method hiagm --text_encoder bert-base-uncased --train_file train.csv --label_separator ';' "
+    "--path_separator / --output_dir my_model"
+)
 
 
 def run(arguments):
+    show_help(arguments, [DataArguments, RunArguments, TrainingOptions], PROGRAM, f"{DESCRIPTION}\n{MORE}", EXAMPLE)
     from hf_htc.training import HTCTrainingArguments
 
-    data, options, training = parse_with_paper_settings(
-        [DataArguments, RunArguments, HTCTrainingArguments],
-        arguments,
-        "hf-htc train",
-        "Options may also stand in a YAML file, given as first argument.",
-    )[0]
+    classes = [DataArguments, RunArguments, HTCTrainingArguments]
+    show_help_all(arguments, classes, PROGRAM, DESCRIPTION)
+    data, options, training = parse_with_paper_settings(classes, arguments, PROGRAM, DESCRIPTION)[0]
     set_up_logging()
     if options.loop not in LOOPS:
         raise HTCError(f"`--loop` is {options.loop!r}; it is {' or '.join(map(repr, LOOPS))}.")
     train(data, options, training, shlex.join(["hf-htc", "train", *public_arguments(arguments)]))
+
+
+def show_help_all(arguments, classes, program, description):
+    """Prints every option, those of the Trainer among them, and ends, where `--help_all` asks for it."""
+    if {"--help_all", "--help-all"} & set(arguments):
+        option_parser(classes, program, description).parse_args(["--help"])
 
 
 def parse_with_paper_settings(classes, arguments, program, description):
@@ -108,15 +139,14 @@ def train(data, options, training, command):
     import hf_htc
     from hf_htc.hub import save
     from hf_htc.hub.saving import save_run
-    from hf_htc.models.modeling_htc import public_name
+    from hf_htc.models.saving import public_name
     from hf_htc.training import check_launch
     from hf_htc.training.launch import leave_group
     from hf_htc.training.loop_checkpoints import checkpoint_to_resume
     from hf_htc.training.manifest import run_manifest, source_commit
 
-    check_launch()  # before the data is read
+    check_launch(look_at_launcher=True)  # before the data is read
     source_commit()  # the code that runs, not what is committed by the end
-    hf_htc.register()
     model_class = hf_htc.model_class(options.method)
     if options.text_encoder is None:
         raise HTCError(
@@ -128,8 +158,9 @@ def train(data, options, training, command):
     checkpoint_to_resume(training.resume_from_checkpoint, training.output_dir, options.loop)  # told before the data is read
     set_seed(training.seed)
     started = time.time()
+    hub = options.hub_options()
     with naming("text encoder", options.text_encoder):
-        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
+        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder, **hub)
     dataset, hierarchy = loaded = data.load(seed=training.seed)
     if "train" not in dataset:
         raise HTCError(
@@ -139,7 +170,9 @@ def train(data, options, training, command):
         f"{data.name()}: {hierarchy}; " + ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items()),
         flush=True,
     )
-    model = model_class.from_text_encoder(options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, **method_options)
+    model = model_class.from_text_encoder(
+        options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, hub_kwargs=hub, **method_options
+    )
     if options.lora:
         from hf_htc.data import label_csr
         from hf_htc.training.lora import add_lora

@@ -5,15 +5,28 @@ import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from hf_htc.cli.common import DataArguments, given_options, naming, set_up_logging
-from hf_htc.cli.train import RunArguments, _changed, _method_options, parse_with_paper_settings, public_arguments, public_value
+from hf_htc.cli.common import DataArguments, naming, set_up_logging
+from hf_htc.cli.parsing import given_options, show_help
+from hf_htc.cli.train import (
+    MORE,
+    RunArguments,
+    _changed,
+    _method_options,
+    parse_with_paper_settings,
+    public_arguments,
+    public_value,
+    show_help_all,
+)
 from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import write_text
+from hf_htc.training.options import TrainingOptions
 
 
 @dataclass
 class TuneArguments:
     """How the search goes; everything else is as in `hf-htc train`, and what is given a value there is not searched."""
+
+    group = "search"
 
     trials: int = field(
         default=20, metadata={"range": "[1, inf)", "help": "Trials to have in the end, those of an earlier run included."}
@@ -53,20 +66,25 @@ _REFUSED = {
 }
 
 
+PROGRAM = "hf-htc tune"
+DESCRIPTION = (
+    "Searches a method's settings on the validation data. Options are those of `hf-htc train` and those of the search;\none "
+    "with a value is not searched."
+)
+EXAMPLE = "hf-htc tune --method hiagm --trials 20 --text_encoder bert-base-uncased --train_file train.csv --output_dir tuned"
+
+
 def run(arguments):
+    light = [DataArguments, RunArguments, TuneArguments, TrainingOptions]
+    show_help(arguments, light, PROGRAM, f"{DESCRIPTION}\n{MORE}", EXAMPLE)
     from hf_htc.training import HTCTrainingArguments
 
     classes = [DataArguments, RunArguments, TuneArguments, HTCTrainingArguments]
-    (data, options, tuning, training), all_arguments = parse_with_paper_settings(
-        classes,
-        arguments,
-        "hf-htc tune",
-        "The options of `hf-htc train` and those of the search; also in a YAML file, given as first argument. An option with a "
-        "value is not searched.",
-    )
+    show_help_all(arguments, classes, PROGRAM, DESCRIPTION)
+    (data, options, tuning, training), all_arguments = parse_with_paper_settings(classes, arguments, PROGRAM, DESCRIPTION)
     set_up_logging()
     own = {"paper_settings", *(f.name for f in fields(TuneArguments))}  # whose values are given one by one
-    given = {name: value for name, value in given_options(all_arguments, classes, "hf-htc tune").items() if name not in own}
+    given = {name: value for name, value in given_options(all_arguments, classes, PROGRAM).items() if name not in own}
     tune(data, options, tuning, training, given, shlex.join(["hf-htc", "tune", *public_arguments(arguments)]))
 
 
@@ -87,7 +105,7 @@ def tune(data, options, tuning, training, given, command):
     import hf_htc
     from hf_htc.data import label_csr
     from hf_htc.evaluation.fingerprint import fingerprint
-    from hf_htc.models.modeling_htc import public_name
+    from hf_htc.models.saving import public_name
     from hf_htc.training import EitherMetricEarlyStopping
     from hf_htc.training.manifest import peak_memory_gib, run_manifest
     from hf_htc.training.preparation import base_model
@@ -105,16 +123,16 @@ def tune(data, options, tuning, training, given, command):
 
     import_optuna()  # before anything takes time
     check_options(options, tuning, given)
-    hf_htc.register()
     model_class, config_class = hf_htc.model_class(options.method), hf_htc.config_class(options.method)
     method_options = _method_options(options.method_options)
     changes = read_search_space(tuning.search_space) if tuning.search_space is not None else None
     fixed = {*given, *method_options}
     space = search_space(options.method, config_class, fixed=fixed, changes=changes)  # wrong files are told before data is read
     set_seed(training.seed)
+    hub = options.hub_options()
     with naming("text encoder", options.text_encoder):
-        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder)
-        text_config = AutoConfig.from_pretrained(options.text_encoder)
+        tokenizer = AutoTokenizer.from_pretrained(options.text_encoder, **hub)
+        text_config = AutoConfig.from_pretrained(options.text_encoder, **hub)
     dataset, hierarchy = data.load(seed=training.seed)
     direction = check_objective(tuning.objective, hierarchy)
     if "metric_for_best_model" not in given and tuning.objective != "mean":
@@ -147,7 +165,7 @@ def tune(data, options, tuning, training, given, command):
 
     def make_model(trial_options):
         model = model_class.from_text_encoder(
-            options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, **{**method_options, **trial_options}
+            options.text_encoder, hierarchy=hierarchy, tokenizer=tokenizer, hub_kwargs=hub, **{**method_options, **trial_options}
         )
         model.set_label_statistics(train_labels)
         if options.lora:
@@ -256,8 +274,6 @@ def check_options(options, tuning, given):
             "`--text_encoder` is missing: name a pretrained encoder, e.g. `--text_encoder bert-base-uncased`, or the folder that "
             "`hf-htc textrcnn` has made."
         )
-    if tuning.trials < 1:
-        raise HTCError(f"`--trials` is {tuning.trials}; it is at least 1.")
     if options.loop != "trainer":
         raise HTCError(f"`--loop` is {options.loop!r}; the search runs in the Trainer, whose results are the same.")
     for name, instead in _REFUSED.items():

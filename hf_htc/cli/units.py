@@ -3,7 +3,8 @@
 import json
 from dataclasses import dataclass, field
 
-from hf_htc.cli.common import DataArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.cli.common import DataArguments, LoadingArguments, load_checkpoint, parse, set_up_logging
+from hf_htc.methods import METHODS
 from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import write_text
 
@@ -12,7 +13,7 @@ from hf_htc.models.whole_files import write_text
 class UnitsArguments:
     """Which document is looked at."""
 
-    checkpoint: str = field(metadata={"help": "A checkpoint folder or Hub id of hpt, hidec or ptmt."})
+    checkpoint: str = field(metadata={"positional": True, "help": lambda: f"A checkpoint folder or Hub id of {unit_methods()}."})
     text: str | None = field(default=None, metadata={"help": "A text; without one, a document of the data set."})
     split: str = field(default="test", metadata={"help": "The split of the document."})
     row: int = field(default=0, metadata={"range": "[0, inf)", "help": "Its number in the split, from 0."})
@@ -23,16 +24,25 @@ class UnitsArguments:
     output: str | None = field(default=None, metadata={"help": "A JSON file to write the units into."})
 
 
+def unit_methods():
+    """The methods that decide in units, in words."""
+    return ", ".join(info.name for info in METHODS.values() if info.decides_in_units)
+
+
 def run(arguments):
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--checkpoint", *arguments]
-    data, options = parse([DataArguments, UnitsArguments], arguments, "hf-htc units", "hf-htc units CHECKPOINT [options]")
+    data, loading, options = parse(
+        [DataArguments, LoadingArguments, UnitsArguments],
+        arguments,
+        "hf-htc units",
+        "Shows how a method that decides in units decided about one document: scores, thresholds, HBM's bounds.",
+        "hf-htc units my_model --text 'The match went to penalties.' --plot units.png",
+    )
     set_up_logging()
     from hf_htc.data import as_split
     from hf_htc.evaluation.predictions import check_same_labels
     from hf_htc.evaluation.unit_view import plot_units, unit_text, unit_view
 
-    model, tokenizer, _ = load_checkpoint(options.checkpoint)
+    model, tokenizer, _ = load_checkpoint(options.checkpoint, **loading.options())
     text, labels = options.text, None
     if text is None:
         own = model.config.get_hierarchy()

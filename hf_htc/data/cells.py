@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-import logging
 import re
 from collections import Counter
+
+from hf_htc.logging import get_logger
 
 from .arrow_columns import arrow_column, as_strings, encoded, is_list
 from .json_files import UNREADABLE, labels_of_value
@@ -14,7 +15,7 @@ from .options import ReadOptions
 from .resolving import NUMBER, WHOLE_NUMBER, clean_name
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # What joins the levels of a path; the first that no level holds.
 JOINTS = ("/", " > ", " | ", " :: ", " -> ", "\x1f")

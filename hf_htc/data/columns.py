@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError, reason_of
 
 from .json_files import labels_of_value
@@ -16,7 +16,7 @@ from .problems import RowProblems
 from .sniffing import TEXT_WORDS
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LABEL_FORMS = "Labels of a row are a list of names, one string, or (paths) a list of lists of names, in all rows the same way"
 # Where the default names are missing: what doccano and others call these columns.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError, reason_of, refusing
 from hf_htc.models.whole_files import whole_file
 
@@ -25,7 +25,7 @@ from .sniffing import BY_SUFFIX, sniff_table
 from .tables import name_columns, read_xlsx, table_rows
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Endings of prediction files.
 LINE_SUFFIXES = (".jsonl", ".ndjson")

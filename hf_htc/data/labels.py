@@ -7,7 +7,6 @@ Legend: `S` rows of a split, `K` labels of all rows together, `U` different name
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
 
@@ -28,7 +28,7 @@ from .problems import RowProblems
 from .resolving import LabelResolver, class_lines, clean_name, guess_path_separator
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # How many unknown labels are told one by one.
 MAX_NAMES = 20

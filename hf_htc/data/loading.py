@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import DatasetDict, Features, List, Value
 
+from hf_htc.logging import get_logger
 from hf_htc.models.hierarchy import LabelHierarchy
 from hf_htc.models.whole_files import new_folder
 
@@ -22,7 +22,7 @@ from .readers import quiet_unless_big
 from .splits import dataset_fingerprint, label_closure, split_validation
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class HTCDataset(NamedTuple):

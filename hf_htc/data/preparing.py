@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, Features, List, Value, concatenate_datasets
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.hierarchy import LabelHierarchy
-from hf_htc.models.node_identity import PATH_SEPARATORS
+from hf_htc.models.hierarchy_identity import PATH_SEPARATORS
 
 from .arrow_columns import arrow_column, is_text, to_arrow
 from .cells import LabelForms, report_missing
@@ -23,7 +23,7 @@ from .resolving import LabelResolver, read_class_names
 from .sources import open_source
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass

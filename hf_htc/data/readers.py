@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.utils import tqdm
 from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
 from .arrow_columns import table_dataset
@@ -29,7 +29,7 @@ from .sniffing import BY_SUFFIX
 from .tables import read_table, read_xlsx
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Smaller inputs are read in a moment; a bar would only be noise.
 PROGRESS_BYTES = 50_000_000

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hf_htc.models.errors import HTCError, reason_of
-from hf_htc.models.node_identity import PATH_SEPARATORS, plain_name
+from hf_htc.models.hierarchy_identity import PATH_SEPARATORS, plain_name
 
 from .json_files import UNREADABLE, parse_json
 from .lines import split_lines

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.label_sets import as_csr, ids_of_names
 
 from .arrow_columns import arrow_column, column_csr, from_arrow, is_list, is_text, to_arrow
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def as_split(dataset, split):

@@ -6,14 +6,14 @@ Every reader fills a [`Draft`]; [`Draft.build`] makes the [`LabelHierarchy`] of 
 from __future__ import annotations
 
 import difflib
-import logging
 from dataclasses import dataclass, field
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError
 from hf_htc.models.hierarchy import LabelHierarchy
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Names that only a virtual root has, in small letters.
 ROOT_WORDS = {"root", "<root>", "[root]", "(root)", "_root_", "__root__", "virtual root", "root node", "rootnode", "owl:thing"}

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from hf_htc.models.errors import HTCError
-from hf_htc.models.node_identity import PATH_SEPARATORS
+from hf_htc.models.hierarchy_identity import PATH_SEPARATORS
 
 from .taxonomies_draft import Draft
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import re
 from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError
 from hf_htc.models.whole_files import whole_file
 
@@ -20,7 +20,7 @@ from .taxonomies_draft import ROOT_WORDS
 from .taxonomies_rdf import OWN
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Form: what it is, in words.
 FORMS = {

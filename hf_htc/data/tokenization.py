@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from datasets import Dataset, DatasetDict, Features
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 
 from .readers import PROGRESS_BYTES, quiet_unless_big
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Tokenizers without a limit of their own say something like 1e30.
 LARGEST_LIMIT = 1_000_000

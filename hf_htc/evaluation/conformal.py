@@ -5,9 +5,9 @@ Legend: `S` documents, `N` labels.
 
 import numpy as np
 
-from hf_htc.models.conformal import KINDS, SURE, ConformalSets, LabelTree, back_off, nested_labels
 from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids
+from hf_htc.models.prediction_conformal import KINDS, SURE, ConformalSets, LabelTree, back_off, nested_labels
 
 
 # Documents that are looked at together; they bound the memory.

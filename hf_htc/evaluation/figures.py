@@ -4,7 +4,6 @@ Legend: `M` nodes, `N` labels, `S` documents.
 """
 
 import io
-import logging
 import re
 import warnings
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCImportError, reason_of
 from hf_htc.models.whole_files import whole_file
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#d98032", "#8a8a8a"
 COLOURS = (BLUE, ORANGE, GREY, "#4f9a5b", "#a04fa0", "#b8403a", "#2f9c9c", "#8b6b3d", "#d077a8", "#6b7b1f")

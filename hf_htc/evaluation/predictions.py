@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
 from hf_htc.data import label_csr
 from hf_htc.data.documents import LINE_SUFFIXES, check_output, read_documents, write_predictions
@@ -27,13 +26,14 @@ from hf_htc.evaluation.fingerprint import (
     run_file,
     write_run_file,
 )
+from hf_htc.logging import get_logger
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 from hf_htc.models.label_sets import from_csr
 from hf_htc.models.prediction import check_texts
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class EvaluationResult:

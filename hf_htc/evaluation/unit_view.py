@@ -3,6 +3,7 @@
 import torch
 
 from hf_htc.evaluation.figures import drawing
+from hf_htc.methods import METHODS
 from hf_htc.models.errors import HTCError
 from hf_htc.models.prediction import check_texts, encode_texts
 from hf_htc.models.unit_losses import BIAS_FUNCTIONS
@@ -15,7 +16,7 @@ def unit_view(model, tokenizer, text, labels=None):
     What a unit method decided about a text.
 
     Args:
-        model ([`HTCPreTrainedModel`]): A unit method (HPT, HiDEC, PTMTTaxoFormer).
+        model ([`HTCPreTrainedModel`]): Of a method that decides in units (`MethodInfo.decides_in_units`).
         tokenizer (`PreTrainedTokenizer`): The checkpoint's.
         text (`str`): The document.
         labels (`list[int]`, *optional*): Its label ids; then the units are those of the labels (HiDEC), and every entry says
@@ -32,7 +33,8 @@ def unit_view(model, tokenizer, text, labels=None):
     """
     config, hierarchy = model.config, model.config.get_hierarchy()
     if not hasattr(config, "unit_loss"):
-        raise HTCError(f"A {config.model_type} model does not decide in units; those of hpt, hidec and ptmt do.")
+        names = [info.name for info in METHODS.values() if info.decides_in_units]
+        raise HTCError(f"A {config.model_type} model does not decide in units; those of {', '.join(names)} do.")
     check_texts([text])
     was_training = model.training
     model.eval()

@@ -14,15 +14,15 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers.utils import logging
 
+from hf_htc.logging import get_logger
 from hf_htc.models.calibration import CALIBRATION_FILE, KEYS, read_calibration, set_calibration
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
-from hf_htc.models.modeling_htc import ADAPTER_FILES, public_name
+from hf_htc.models.saving import ADAPTER_FILES, public_name
 from hf_htc.models.whole_files import whole_file
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 # An earlier whole checkpoint in an adapter's folder would be taken for its base.
 WHOLE_CHECKPOINT = ("config.json", "model.safetensors", "model.safetensors.index.json")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.saving import public_name
 from hf_htc.models.whole_files import write_text
 
-from .citations import METHODS, PACKAGE
+from .citations import PACKAGE, title_and_citation
 
 
 SCORE_NAMES = {
@@ -60,7 +60,7 @@ def model_card(
     """
     config, run = model.config, run or {}
     hierarchy = config.get_hierarchy()
-    title, citation = METHODS.get(config.model_type, (config.model_type, None))
+    title, citation = title_and_citation(config.model_type)
     model_name = model_name or f"{title} for hierarchical text classification"
     dataset_name = run.get("dataset", {}).get("name")
     split, scores = scores_of(run)

@@ -13,11 +13,10 @@ from hf_htc.data.front_matter import split_front_matter
 from hf_htc.data.json_files import UNREADABLE, parse_json
 from hf_htc.data.lines import split_lines
 from hf_htc.evaluation.predictions import predict_batches
-from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
-from hf_htc.models.prediction import check_texts, encode_texts
+from hf_htc.models.prediction import DECODERS, check_texts, encode_texts
 
-from .citations import METHODS
+from .citations import title_and_citation
 from .loading import load_classifier
 from .prediction_html import labels_html, message_html, tree_html
 
@@ -26,7 +25,15 @@ EMPTY = "Type a text, or choose an example."
 
 
 def launch_demo(
-    checkpoint, examples=None, threshold=None, decoder="threshold", title=None, port=None, share=False, open_browser=False
+    checkpoint,
+    examples=None,
+    threshold=None,
+    decoder="threshold",
+    title=None,
+    port=None,
+    share=False,
+    open_browser=False,
+    **loading,
 ):
     """
     Serves the page of a checkpoint until it is interrupted; what `hf-htc demo` and a Space's `app.py` call.
@@ -40,13 +47,14 @@ def launch_demo(
         port (`int`, *optional*): Defaults to the first free one from 7860 on.
         share (`bool`, *optional*, defaults to `False`): Whether Gradio also gives a public address, over its own servers.
         open_browser (`bool`, *optional*, defaults to `False`): Whether to open the page.
+        loading: `device`, `dtype`, `revision` and `trust_remote_code`, see [`load_checkpoint`].
 
     Raises:
         `ImportError`: gradio is missing. `OSError`: no such checkpoint or file; the port is taken. `ValueError`: a threshold
         outside [0, 1], an unknown decoder, a file without texts.
     """
     gradio = import_gradio()
-    model, tokenizer, name = load_classifier(checkpoint)
+    model, tokenizer, name = load_classifier(checkpoint, **loading)
     texts = card_examples(checkpoint) if examples is None else read_examples(examples)
     page = demo_page(model, tokenizer, title or name, texts, threshold, decoder)
     # Fonts of the reader's system: nothing is loaded over the network.
@@ -187,7 +195,7 @@ def predict_html(model, tokenizer, text, threshold=None, decoder="threshold", to
 
 def _head(model, title):
     config = model.config
-    method = METHODS.get(config.model_type, (config.model_type, None))[0]
+    method = title_and_citation(config.model_type)[0]
     hierarchy = config.get_hierarchy()
     parents = "" if hierarchy.is_tree else "; some have several parents"
     return (

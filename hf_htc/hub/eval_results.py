@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import yaml
-from transformers.utils import logging
 
 from hf_htc.hub.card import HEADLINE_SCORES, SCORE_NAMES, scores_of
+from hf_htc.logging import get_logger
 from hf_htc.models.whole_files import write_text
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 FOLDER = ".eval_results"
 FILE = f"{FOLDER}/hf_htc.yaml"

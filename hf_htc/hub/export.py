@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from hf_htc.data import dataset_fingerprint
 from hf_htc.evaluation.fingerprint import check_same, fingerprint
@@ -21,12 +20,13 @@ from hf_htc.hub.export_card import export_card
 from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE, REPORT_FILE, OnnxClassifier, require
 from hf_htc.hub.saving import save_tokenizer
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import finish_update, new_folder, whole_folder_update
 
 
-logger = transformers_logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 # Largest difference between the two sets of logits that an export may have. Logits above 10 in size may differ by their last
 # digits in float32, relative to the largest.

@@ -1,6 +1,6 @@
 """The README of an exported model: a snippet that needs onnxruntime and tokenizers only."""
 
-from hf_htc.hub.citations import METHODS
+from hf_htc.hub.citations import title_and_citation
 from hf_htc.hub.onnx_classifier import FLOAT_FILE, INT8_FILE
 
 
@@ -54,7 +54,7 @@ print(OnnxClassifier(".").predict(["A text of your own."]))
 def export_card(model, tokenizer, report, folder):
     """The text of `README.md`; the snippet runs in the folder."""
     config = model.config
-    title = METHODS.get(config.model_type, (config.model_type, None))[0]
+    title = title_and_citation(config.model_type)[0]
     length = f", length={report['fixed_length']}" if report["fixed_length"] else ""
     if (folder / "tokenizer.json").exists():
         snippet = _SNIPPET.format(

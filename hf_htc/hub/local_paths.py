@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_htc.models.errors import HTCError, reason_of
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.saving import public_name
 from hf_htc.models.whole_files import write_text
 
 

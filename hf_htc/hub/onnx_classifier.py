@@ -62,9 +62,6 @@ class OnnxClassifier(PredictionMixin):
         require("onnxruntime")
         import onnxruntime
 
-        import hf_htc
-
-        hf_htc.register()
         folder = Path(folder)
         with contextlib.suppress(OSError):  # a folder that one may only read loads all the same
             finish_update(folder)

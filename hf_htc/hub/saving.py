@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 
 from hf_htc.models.calibration import CALIBRATION_FILE
 from hf_htc.models.errors import HTCError
-from hf_htc.models.modeling_htc import ADAPTER_FILES
+from hf_htc.models.saving import ADAPTER_FILES
 from hf_htc.models.whole_files import whole_folder_update, write_text
 
 from .adapters import WHOLE_CHECKPOINT, is_peft_model, make_base, write_adapter

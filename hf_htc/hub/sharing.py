@@ -193,10 +193,8 @@ def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=No
 def _load(folder):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    import hf_htc
     from hf_htc.models.modeling_htc import HTCPreTrainedModel
 
-    hf_htc.register()
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     if not isinstance(model, HTCPreTrainedModel):
         raise HTCError(f"{str(folder)!r} holds a {type(model).__name__}, not a model of hf_htc.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import HfApi
 
-from hf_htc.models.modeling_htc import public_name
+from hf_htc.models.saving import public_name
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import finish_update, new_folder
 

@@ -5,7 +5,7 @@ from huggingface_hub.dataclasses import strict
 from .configuration_textrcnn import is_text_rcnn
 from .configuration_units import UnitConfig
 from .errors import HTCError
-from .unrolled_hierarchy import MAX_COPIES, check_copies, count_copies, unroll
+from .hidec_unrolled import MAX_COPIES, check_copies, count_copies, unroll
 
 
 # Up to this many units all of them are scored for every document; beyond, only those that are reached.

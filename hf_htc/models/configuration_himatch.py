@@ -51,7 +51,7 @@ class HiMatchConfig(HiAGMConfig):
             equation 5 is printed, beside which a binary cross-entropy that is a mean over all labels learns nothing for long.
         lambda_match (`float`, *optional*, defaults to 1.0): Weight of the matching loss.
         matching (`str`, *optional*, defaults to `"paper"`): `"paper"`: equations 5 to 7; `"released"`: the authors' code, see
-            [`~label_matching.released_losses`].
+            [`~himatch_matching.released_losses`].
         num_positives (`int`, *optional*, defaults to 1): Labels that `matching="released"` draws from each document's.
         negatives (`str`, *optional*, defaults to `"hierarchy"`): `"hierarchy"`: ancestors, a sibling and another wrong label;
             `"random"`: as many random wrong labels, the paper's ablation.

@@ -2,13 +2,13 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .branches import branches_of
-from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_hiagm import FLATTEN_LIMIT, FLATTEN_REFUSED, WIDE_NODE_DIM, WIDE_NODE_LIMIT
 from .configuration_hitin import DENSE_LIMIT, DENSE_REFUSED, check_tree_network
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
 from .errors import HTCError
+from .himtl_branches import branches_of
+from .hitin_coding_tree import build_coding_tree, check_coding_tree
 
 
 # Up to this many parameters the branches' networks are as wide as the text vector, as in the paper.
@@ -43,12 +43,12 @@ class HiMTLConfig(HTCConfig):
     Configuration of [`HiMTLForHierarchicalTextClassification`].
 
     Args:
-        base (`str`, *optional*, defaults to `"hiagm"`): The method that every branch has one of: `"hiagm"`, HiAGM-TP with the
-            hierarchy-GCN, or `"hitin"`, HiTIN.
-        output (`str`, *optional*, defaults to `"projection"`): `"projection"`: a branch has outputs for its own labels;
+        branch_method (`str`, *optional*, defaults to `"hiagm"`): The method that every branch has one of: `"hiagm"`, HiAGM-TP
+            with the hierarchy-GCN, or `"hitin"`, HiTIN.
+        branch_output (`str`, *optional*, defaults to `"projection"`): `"projection"`: a branch has outputs for its own labels;
             `"masking"`: for all labels, of which those outside are masked.
-        combine (`str`, *optional*, defaults to `"max"`): How the probabilities of a label that lies in several branches become
-            one: `"max"`, `"mean"`, or `"sum"`, which needs a hierarchy where no label does. In a tree all three are one.
+        branch_combine (`str`, *optional*, defaults to `"max"`): How the probabilities of a label that lies in several branches
+            become one: `"max"`, `"mean"`, or `"sum"`, which needs a hierarchy where no label does. In a tree all three are one.
         bce_mean (`str`, *optional*, defaults to `"auto"`): What a branch's cross-entropy is the mean over: `"branch"`, its own
             labels; `"all"`, all labels, the masked ones with 0. `"auto"`: as many as the branch has outputs, `"branch"` with
             projection and `"all"` with masking.
@@ -58,26 +58,27 @@ class HiMTLConfig(HTCConfig):
         recursive_regularization (`float`, *optional*, defaults to 1e-6): Weight of the recursive regularization of the
             branches' classifiers.
         node_dim, classifier, num_structure_layers, prior, train_edge_weights, transformation_dropout, structure_dropout
-            (*optional*): With `base="hiagm"`, as in [`HiAGMConfig`], where nodes are counted once in each branch; a dense
-            classifier reads a branch's labels from its nodes.
+            (*optional*): With `branch_method="hiagm"`, as in [`HiAGMConfig`], where nodes are counted once in each branch; a
+            dense classifier reads a branch's labels from its nodes.
         tree_depth, hidden_dim, num_mlp_layers, tree_pooling, label_map, transformation_dropout, readout_dropout
-            (*optional*): With `base="hitin"`, as in [`HiTINConfig`], where nodes are counted once in each branch.
+            (*optional*): With `branch_method="hitin"`, as in [`HiTINConfig`], where nodes are counted once in each branch.
             `hidden_dim="auto"` is the width of the text vector as long as the branches have up to 50 M parameters together, else
             the largest power of two up to 256 that keeps them below.
-        coding_trees (`list` or `"auto"`, *optional*): With `base="hitin"`, the coding tree of each branch. `"auto"` builds them
-            and is replaced by them, so that a checkpoint keeps its trees.
+        coding_trees (`list` or `"auto"`, *optional*): With `branch_method="hitin"`, the coding tree of each branch. `"auto"`
+            builds them and is replaced by them, so that a checkpoint keeps its trees.
 
     Raises:
         `StrictDataclassError` (with the `ValueError` as its cause): an unknown choice, a value out of range, an option of the
-        other base, `combine="sum"` with a label in two branches, or a dense classifier too large to fit.
+        other method, `branch_combine="sum"` with a label in two branches, or a dense classifier too large to fit.
     """
 
     model_type = "htc_himtl"
     pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-4}
+    attribute_map = {"base": "branch_method", "output": "branch_output", "combine": "branch_combine"}  # names of 0.1.0
 
-    base: str = "hiagm"
-    output: str = "projection"
-    combine: str = "max"
+    branch_method: str = "hiagm"
+    branch_output: str = "projection"
+    branch_combine: str = "max"
     bce_mean: str = "auto"
     l2_regularization: float | int = 0.0
     recursive_regularization: float | int = 1e-6
@@ -98,15 +99,15 @@ class HiMTLConfig(HTCConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for key, value in BASE_OPTIONS.get(self.base, {}).items():
+        for key, value in BASE_OPTIONS.get(self.branch_method, {}).items():
             if getattr(self, key) is None:
                 setattr(self, key, value)
         if self.bce_mean == "auto":
-            self.bce_mean = "all" if self.output == "masking" else "branch"
+            self.bce_mean = "all" if self.branch_output == "masking" else "branch"
         self.validate_hierarchy()
-        if self.base == "hiagm":
+        if self.branch_method == "hiagm":
             self._resolve_hiagm()
-        if self.base == "hitin":
+        if self.branch_method == "hitin":
             self._resolve_hitin()
 
     def _resolve_hiagm(self):
@@ -117,7 +118,7 @@ class HiMTLConfig(HTCConfig):
                 budget = 200_000_000 // (num_copies * self.text_config.hidden_size)
                 self.node_dim = min(256, max(4, 2 ** (max(budget, 1).bit_length() - 1)))
         if self.classifier == "auto" and isinstance(self.node_dim, int):
-            dense = self.output == "masking" or self.num_dense_parameters() < FLATTEN_LIMIT
+            dense = self.branch_output == "masking" or self.num_dense_parameters() < FLATTEN_LIMIT
             self.classifier = "flatten" if dense else "node"
 
     def _resolve_hitin(self):
@@ -147,7 +148,7 @@ class HiMTLConfig(HTCConfig):
     def num_dense_parameters(self):
         """Parameters of the dense classifiers of all branches."""
         branches = self.get_branches()
-        if self.output == "masking":
+        if self.branch_output == "masking":
             return self.num_labels * branches.num_copies * self.node_dim
         return int(branches.label_counts @ branches.node_counts) * self.node_dim
 
@@ -155,9 +156,9 @@ class HiMTLConfig(HTCConfig):
 
     def validate_himtl(self):
         for key, allowed in (
-            ("base", tuple(BASE_OPTIONS)),
-            ("output", ("projection", "masking")),
-            ("combine", ("max", "mean", "sum")),
+            ("branch_method", tuple(BASE_OPTIONS)),
+            ("branch_output", ("projection", "masking")),
+            ("branch_combine", ("max", "mean", "sum")),
             ("bce_mean", ("branch", "all")),
         ):
             if getattr(self, key) not in allowed:
@@ -169,12 +170,18 @@ class HiMTLConfig(HTCConfig):
             if getattr(self, key) < 0:
                 raise HTCError(f"`{key}` is {getattr(self, key)}; it is at least 0.")
         for base, options in BASE_OPTIONS.items():
-            for key in set(options) - set(BASE_OPTIONS[self.base]):
+            for key in set(options) - set(BASE_OPTIONS[self.branch_method]):
                 if getattr(self, key) is not None:
-                    raise HTCError(f"`{key}` is an option of `base={base!r}`, but `base` is {self.base!r}; leave it out.")
-        if self.combine == "sum":
+                    raise HTCError(
+                        f"`{key}` is an option of `branch_method={base!r}`, but `branch_method` is {self.branch_method!r}; leave "
+                        "it out."
+                    )
+        if self.branch_combine == "sum":
             self._check_sum()
-        self._check_hiagm() if self.base == "hiagm" else self._check_hitin()
+        if self.branch_method == "hiagm":
+            self._check_hiagm()
+        else:
+            self._check_hitin()
 
     def _check_sum(self):
         branches = self.get_branches()
@@ -182,8 +189,8 @@ class HiMTLConfig(HTCConfig):
             nodes = branches.nodes[: branches.num_label_copies]
             label = nodes[1:][nodes[1:] == nodes[:-1]][0]
             raise HTCError(
-                f"`combine='sum'` is for branches that share no label, but {self.id2label[int(label)]!r} lies in several, where "
-                "probabilities could add up to more than 1; use 'max' or 'mean'."
+                f"`branch_combine='sum'` is for branches that share no label, but {self.id2label[int(label)]!r} lies in several, "
+                "where probabilities could add up to more than 1; use 'max' or 'mean'."
             )
 
     def _check_hiagm(self):
@@ -195,15 +202,16 @@ class HiMTLConfig(HTCConfig):
             raise HTCError(f"`prior` is {self.prior!r}; allowed are 'ratio', 'sibling'.")
         if self.classifier not in ("flatten", "node"):
             raise HTCError(f"`classifier` is {self.classifier!r}; allowed are 'flatten', 'node' and 'auto'.")
-        if self.output == "masking" and self.classifier == "node":
+        if self.branch_output == "masking" and self.classifier == "node":
             raise HTCError(
-                "`output='masking'` gives a branch outputs for labels that it has no nodes of; it needs `classifier='flatten'`."
+                "`branch_output='masking'` gives a branch outputs for labels that it has no nodes of; it needs "
+                "`classifier='flatten'`."
             )
         size = self.num_dense_parameters()
         if self.classifier == "flatten" and size > FLATTEN_REFUSED:
             branches = self.get_branches()
-            if self.output == "masking":
-                mend = f"use `output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels"
+            if self.branch_output == "masking":
+                mend = f"use `branch_output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels"
             else:
                 number = branches.num_label_copies * self.node_dim
                 mend = f"use `classifier='node'` ({number:,} parameters) or a smaller `node_dim`"
@@ -220,10 +228,10 @@ class HiMTLConfig(HTCConfig):
             )
         num_read = 1 if self.tree_pooling == "root" else self.tree_depth + 1
         size = branches.num_branches * self.num_labels * num_read * self.hidden_dim
-        if self.output == "masking" and size > FLATTEN_REFUSED:
+        if self.branch_output == "masking" and size > FLATTEN_REFUSED:
             raise HTCError(
                 f"The classifiers of {branches.num_branches:,} branches would have {size:,} parameters; use "
-                f"`output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels."
+                f"`branch_output='projection'`: a branch then has no outputs for all {self.num_labels:,} labels."
             )
         if not isinstance(self.coding_trees, list) or len(self.coding_trees) != branches.num_branches:
             raise HTCError(f"`coding_trees` is no list of {branches.num_branches} trees, one a branch; leave it at 'auto'.")

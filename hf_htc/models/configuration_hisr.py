@@ -22,14 +22,14 @@ class HiSRConfig(HiAGMConfig):
             below it (Eq. 8).
         max_rank_distance (`int`, *optional*): Ranks that at most are counted in the margins of Eq. 8. `None`: all, as printed;
             from a distance of 7 on, no probabilities can then satisfy the margin.
-        sign (`str`, *optional*, defaults to `"corrected"`): `"corrected"`: the ground truth and the better sequence are to be
-            more probable, as the text of the paper says; `"printed"`: less probable, as its Eq. 7 and 8 say.
-        positive (`str`, *optional*, defaults to `"mean_of_labels"`): The probability of the ground truth: the mean over the
-            document's labels, or `"mean_of_paths"`, the mean over the sequences of its most specific labels.
-        candidates (`str`, *optional*, defaults to `"without_sequences_inside_gold"`): The sequences that are ranked: without
-            those that hold only labels of the document; `"without_f1_equal_1"`, without the one that is the ground truth; or
-            `"all_sequences"`.
-        negatives (`str`, *optional*, defaults to `"all"`): The sequences that the ground truth is compared with: `"all"`
+        ranking_sign (`str`, *optional*, defaults to `"corrected"`): `"corrected"`: the ground truth and the better sequence are
+            to be more probable, as the text of the paper says; `"printed"`: less probable, as its Eq. 7 and 8 say.
+        ranking_positive (`str`, *optional*, defaults to `"mean_of_labels"`): The probability of the ground truth: the mean over
+            the document's labels, or `"mean_of_paths"`, the mean over the sequences of its most specific labels.
+        ranking_candidates (`str`, *optional*, defaults to `"without_sequences_inside_gold"`): The sequences that are ranked:
+            without those that hold only labels of the document; `"without_f1_equal_1"`, without the one that is the ground
+            truth; or `"all_sequences"`.
+        ranking_negatives (`str`, *optional*, defaults to `"all"`): The sequences that the ground truth is compared with: `"all"`
             candidates (Eq. 7), a sum that grows with the labels; or `"selected"`, the most probable one of each F1, as in Eq. 8.
         bce_reduction (`str`, *optional*, defaults to `"sum"`): The binary cross-entropy is the sum over the labels of a document
             (Eq. 11), or their `"mean"`, as in HiAGM; the same alpha then weighs as many times more as there are labels.
@@ -40,15 +40,21 @@ class HiSRConfig(HiAGMConfig):
 
     model_type = "htc_hisr"
     pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 1e-3}
+    attribute_map = {
+        "sign": "ranking_sign",
+        "positive": "ranking_positive",
+        "candidates": "ranking_candidates",
+        "negatives": "ranking_negatives",
+    }  # names of 0.1.0
 
     ranking_weight: float | int = 0.01
     positive_margin: float | int = 0.5
     negative_margin: float | int = 0.15
     max_rank_distance: int | None = None
-    sign: str = "corrected"
-    positive: str = "mean_of_labels"
-    candidates: str = "without_sequences_inside_gold"
-    negatives: str = "all"
+    ranking_sign: str = "corrected"
+    ranking_positive: str = "mean_of_labels"
+    ranking_candidates: str = "without_sequences_inside_gold"
+    ranking_negatives: str = "all"
     bce_reduction: str = "sum"
 
     def validate_hisr(self):
@@ -58,10 +64,10 @@ class HiSRConfig(HiAGMConfig):
         if self.max_rank_distance is not None and self.max_rank_distance < 1:
             raise HTCError(f"`max_rank_distance` is {self.max_rank_distance}; it is at least 1, or None for no limit.")
         for key, allowed in (
-            ("sign", ("corrected", "printed")),
-            ("positive", ("mean_of_labels", "mean_of_paths")),
-            ("candidates", ("all_sequences", "without_sequences_inside_gold", "without_f1_equal_1")),
-            ("negatives", ("all", "selected")),
+            ("ranking_sign", ("corrected", "printed")),
+            ("ranking_positive", ("mean_of_labels", "mean_of_paths")),
+            ("ranking_candidates", ("all_sequences", "without_sequences_inside_gold", "without_f1_equal_1")),
+            ("ranking_negatives", ("all", "selected")),
             ("bce_reduction", ("sum", "mean")),
         ):
             if getattr(self, key) not in allowed:

@@ -2,10 +2,10 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .coding_tree import build_coding_tree, check_coding_tree
 from .configuration_htc import HTCConfig
 from .configuration_textrcnn import is_text_rcnn
 from .errors import HTCError
+from .hitin_coding_tree import build_coding_tree, check_coding_tree
 
 
 # Up to this many nodes everything is as in the paper; beyond, the dense label map would be most of the model and a sum over

@@ -15,7 +15,7 @@ class HPTConfig(PromptConfig):
     Args:
         level_loss (`str`, *optional*, defaults to `"per_level"`): The units: `"per_level"`, the labels of each level, as in the
             paper; or `"joint"`, all labels of a document, which is what the released code computes.
-        edges (`str`, *optional*, defaults to `"both"`): Which way messages go in the graph of labels and level prompts:
+        graph_edges (`str`, *optional*, defaults to `"both"`): Which way messages go in the graph of labels and level prompts:
             `"both"`, `"to_levels"` (from children to parents and from labels to their level) or `"released"` (the other way:
             what the released code does; level prompts then see nothing but themselves, and labels are read by nobody).
         num_graph_layers (`int`, *optional*, defaults to 1): Layers of the graph encoder; 0 leaves it out. With one layer a level
@@ -23,7 +23,7 @@ class HPTConfig(PromptConfig):
         graph_form (`str`, *optional*, defaults to `"attention"`): `"attention"`: a graph attention layer, dropout, residual and
             layer norm, as released; `"mean"`: `x + relu(mean of W x)`, as printed.
         graph_dropout (`float`, *optional*, defaults to 0.1): Dropout on what a layer adds.
-        template (`str`, *optional*, defaults to `"paper"`): `"paper"`: the prompts stand behind the text and its [SEP];
+        prompt_template (`str`, *optional*, defaults to `"paper"`): `"paper"`: the prompts stand behind the text and its [SEP];
             `"released"`: in front of that last token.
         label_init (`str`, *optional*, defaults to `"names"`): Where label embeddings start: the mean of the word embeddings of
             the label's text, `"names"`; with [CLS] and [SEP] among them, `"names_with_special_tokens"`, as released; or
@@ -40,15 +40,16 @@ class HPTConfig(PromptConfig):
 
     model_type = "htc_hpt"
     pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 2e-2}
+    attribute_map = {"edges": "graph_edges", "template": "prompt_template"}  # names of 0.1.0
 
     text_dropout: float | int = 0.0
     hbm_alpha: float | int = 0.1
     level_loss: str = "per_level"
-    edges: str = "both"
+    graph_edges: str = "both"
     num_graph_layers: int = 1
     graph_form: str = "attention"
     graph_dropout: float | int = 0.1
-    template: str = "paper"
+    prompt_template: str = "paper"
     label_init: str = "names"
     mlm_weight: float | int | str = "auto"
     mlm_in_eval: bool = False
@@ -66,9 +67,9 @@ class HPTConfig(PromptConfig):
     def validate_hpt(self):
         for key, allowed in (
             ("level_loss", ("per_level", "joint")),
-            ("edges", ("both", "to_levels", "released")),
+            ("graph_edges", ("both", "to_levels", "released")),
             ("graph_form", ("attention", "mean")),
-            ("template", ("paper", "released")),
+            ("prompt_template", ("paper", "released")),
             ("label_init", ("names", "names_with_special_tokens", "random")),
         ):
             if getattr(self, key) not in allowed:

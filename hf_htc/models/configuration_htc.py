@@ -12,7 +12,7 @@ from transformers.utils import logging
 from .configuration_textrcnn import TextRCNNConfig
 from .errors import HTCError
 from .hierarchy import LabelHierarchy
-from .node_identity import IDENTITY
+from .hierarchy_identity import IDENTITY
 from .version import __version__
 from .whole_checkpoints import check_config_content, config_errors, find_config, read_config
 
@@ -112,6 +112,12 @@ class HTCConfig(PreTrainedConfig):
         # Not by AutoConfig, which does not know it where the package is not installed.
         if isinstance(self.text_config, dict) and self.text_config.get("model_type") == TextRCNNConfig.model_type:
             self.text_config = TextRCNNConfig(**self.text_config)
+        # By `attribute_map`, transformers' own: an option's earlier name, in a config.json or a call, sets the present one.
+        earlier = {name: kwargs.pop(name) for name in sorted(set(kwargs) & set(self.attribute_map))}
+        for name, value in earlier.items():
+            self._check_not_both(name, value)
+            super().__setattr__(name, value)
+        self._warn_of_earlier_names(earlier)
         # The stock text-classification pipeline applies a sigmoid only when told so.
         kwargs.setdefault("problem_type", "multi_label_classification")
         unknown = sorted(set(kwargs) - _COMMON_KEYWORDS - _LOADING_KEYWORDS - set(dir(PreTrainedConfig)))
@@ -120,7 +126,20 @@ class HTCConfig(PreTrainedConfig):
             logger.warning(f"{type(self).__name__} does not know {unknown}; kept in the config, used by nothing.")
         super().__post_init__(**kwargs)
 
+    def _check_not_both(self, name, value):
+        present = self.attribute_map[name]
+        given = getattr(self, present)
+        if given != value and given != type(self).__dataclass_fields__[present].default:
+            raise HTCError(f"`{name}` is {value!r} and `{present}` is {given!r}; `{name}` is its earlier name, give one of them.")
+
+    def _warn_of_earlier_names(self, names):
+        if names:
+            renamed = ", ".join(f"`{name}` is now `{self.attribute_map[name]}`" for name in names)
+            logger.warning_once(f"{type(self).__name__}: {renamed}. The earlier names still work.")
+
     def __setattr__(self, key, value):
+        if key in self.attribute_map:
+            self._warn_of_earlier_names([key])
         super().__setattr__(key, plain_numbers(value) if key == "thresholds" else value)
 
     # ------------------------------------------------------------------ loading and saving
@@ -330,7 +349,7 @@ def check_config_keywords(config_class, keywords):
     """Raises `ValueError` naming the first keyword that no field of `config_class` takes."""
     fields = {name for name in config_class.__dataclass_fields__ if not name.startswith("_")}
     for key in keywords:
-        if key not in fields | _COMMON_KEYWORDS:
+        if key not in fields | _COMMON_KEYWORDS | set(config_class.attribute_map):
             close = difflib.get_close_matches(key, sorted(fields), n=3)
             raise HTCError(
                 f"{config_class.__name__} has no option {key!r}."

@@ -5,7 +5,7 @@ from huggingface_hub.dataclasses import strict
 from .configuration_prompts import PromptConfig
 from .configuration_units import BINARY_UNIT_LOSSES
 from .errors import HTCError
-from .masked_lm import embedding_size
+from .prompt_masked_lm import embedding_size
 from .text_encoders import is_decoder_only
 
 
@@ -18,14 +18,14 @@ class PTMTTaxoFormerConfig(PromptConfig):
     The paper's ablations: `mlm_alpha=0`, `l1_weight=0`, `unit_loss="bce"`, `train_label_tokens=False`.
 
     Args:
-        problem (`str`, *optional*, defaults to `"multi_label"`): `"single_label"`: at most one label a level, by a softmax over
-            the labels of the level and "none", which every level has as a class of its own.
+        level_problem (`str`, *optional*, defaults to `"multi_label"`): `"single_label"`: at most one label per level, by a
+            softmax over the labels of the level and "none", which every level has as a class of its own.
         unit_loss (`str`, *optional*, defaults to `"auto"`): `"wasl"`, or any other loss of [`UnitConfig`]; with
-            `problem="single_label"` `"cross_entropy"`, or `"asl"` in its single-label form. `"auto"` is the first of these.
+            `level_problem="single_label"` `"cross_entropy"`, or `"asl"` in its single-label form. `"auto"` is the first of these.
         num_prompts (`int`, *optional*, defaults to 5): `m`, learnable prompt vectors; the paper searches 2 to 10.
-        template (`str`, *optional*, defaults to `"section"`): What stands behind the text: `"section"`, prompts, a slot a level,
-            a separator (Section 2.1; a decoder, which would not read it any more, gets no separator); `"appendix"`, prompts, a
-            separator, the slots (A.7).
+        prompt_template (`str`, *optional*, defaults to `"section"`): What stands behind the text: `"section"`, prompts, a slot
+            per level, a separator (Section 2.1; a decoder, which would not read it any more, gets no separator); `"appendix"`,
+            prompts, a separator, the slots (A.7).
         prompt_init (`str`, *optional*, defaults to `"words"`): Prompt vectors begin as the embeddings of random `"words"`, or
             `"normal"`. A model that is built without a tokenizer has normal ones.
         label_init (`str`, *optional*, defaults to `"names"`): Label tokens begin as the mean embedding of the words of the
@@ -55,12 +55,13 @@ class PTMTTaxoFormerConfig(PromptConfig):
 
     model_type = "htc_ptmt"
     pretrained_learning_rates = {"learning_rate": 1e-4, "classifier_learning_rate": 5e-2}
+    attribute_map = {"template": "prompt_template", "problem": "level_problem"}  # names of 0.1.0
     unit_loss_choices = (*BINARY_UNIT_LOSSES, "cross_entropy")
 
     unit_loss: str = "auto"
-    problem: str = "multi_label"
+    level_problem: str = "multi_label"
     num_prompts: int = 5
-    template: str = "section"
+    prompt_template: str = "section"
     prompt_init: str = "words"
     label_init: str = "names"
     train_label_tokens: bool = True
@@ -76,7 +77,7 @@ class PTMTTaxoFormerConfig(PromptConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.unit_loss == "auto":
-            self.unit_loss = "cross_entropy" if self.problem == "single_label" else "wasl"
+            self.unit_loss = "cross_entropy" if self.level_problem == "single_label" else "wasl"
         if self.mlm_alpha == "auto":
             self.mlm_alpha = 0.0 if self.mlm_head == "identity" else 0.7
         if not self.use_mlm_transform and self.mlm_alpha == 0:
@@ -85,7 +86,7 @@ class PTMTTaxoFormerConfig(PromptConfig):
     @property
     def has_separator(self):
         """Whether a vector of the model's own separates or ends what stands behind the text."""
-        return self.template == "appendix" or not is_decoder_only(self.text_config)
+        return self.prompt_template == "appendix" or not is_decoder_only(self.text_config)
 
     @property
     def num_prompt_tokens(self):
@@ -99,8 +100,8 @@ class PTMTTaxoFormerConfig(PromptConfig):
 
     def validate_ptmt(self):
         for key, allowed in (
-            ("problem", ("multi_label", "single_label")),
-            ("template", ("section", "appendix")),
+            ("level_problem", ("multi_label", "single_label")),
+            ("prompt_template", ("section", "appendix")),
             ("prompt_init", ("words", "normal")),
             ("label_init", ("names", "random")),
             ("mlm_classes", ("words", "words_and_labels")),
@@ -125,11 +126,11 @@ class PTMTTaxoFormerConfig(PromptConfig):
             raise HTCError(f"`label_mask_probability` is {self.label_mask_probability}; it lies in (0, 1].")
 
     def validate_problem(self):
-        allowed = ("cross_entropy", "asl") if self.problem == "single_label" else BINARY_UNIT_LOSSES
+        allowed = ("cross_entropy", "asl") if self.level_problem == "single_label" else BINARY_UNIT_LOSSES
         if self.unit_loss not in allowed:
             raise HTCError(
-                f"`unit_loss` is {self.unit_loss!r}; with `problem={self.problem!r}` allowed are {', '.join(map(repr, allowed))} "
-                "and 'auto'."
+                f"`unit_loss` is {self.unit_loss!r}; with `level_problem={self.level_problem!r}` allowed are "
+                f"{', '.join(map(repr, allowed))} and 'auto'."
             )
 
     def validate_slots(self):

@@ -7,19 +7,19 @@ Legend: `M` nodes, `N` labels (`N <= M`), `E` edges, `S` label sets.
 
 import difflib
 import hashlib
-import importlib
 import json
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from .errors import HTCError, HTCImportError, HTCTypeError
+from .errors import HTCError, HTCTypeError
 from .hierarchy_formats import (
     edges_from_nested,
     edges_from_networkx,
     hierarchy_statistics,
     identity_from_networkx,
+    module_of_package,
     nested_from_hierarchy,
     networkx_from_hierarchy,
     parents_from_edges,
@@ -27,8 +27,8 @@ from .hierarchy_formats import (
     tree_text,
     write_hierarchy,
 )
+from .hierarchy_identity import IDENTITY, NodeIdentity
 from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids, sorted_unique
-from .node_identity import IDENTITY, NodeIdentity
 
 
 ROOT = "Root"
@@ -298,7 +298,7 @@ class LabelHierarchy(NodeIdentity):
             `FileNotFoundError`: no such file. [`HTCError`]: a form that is not understood or ambiguous, an unreadable file, what
             the class refuses; file and line are named. `ImportError`: the package, or the extra that a form needs, is missing.
         """
-        reading = _installed("hf_htc.data.taxonomies", "Reading a taxonomy file")
+        reading = module_of_package("hf_htc.data.taxonomies", "Reading a taxonomy file")
         hierarchy = reading.read_taxonomy(
             path, labels, root, separator, format=format, language=language, encoding=encoding, delimiter=delimiter, header=header
         )
@@ -378,7 +378,7 @@ class LabelHierarchy(NodeIdentity):
         if format is None:
             write_hierarchy(self, Path(path))
         else:
-            _installed("hf_htc.data.taxonomies_writing", "Writing this form").write_taxonomy(self, path, format)
+            module_of_package("hf_htc.data.taxonomies_writing", "Writing this form").write_taxonomy(self, path, format)
 
     # ------------------------------------------------------------------ nodes
 
@@ -593,13 +593,3 @@ class LabelHierarchy(NodeIdentity):
     def fingerprint(self):
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _installed(module, what):
-    """A module of the package around this one, which a checkpoint's own code does without."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "hf_htc":
-            raise
-        raise HTCImportError(f"{what} needs the package hf_htc, which is not installed", mend="(pip install hf_htc).") from error

@@ -1,6 +1,7 @@
 """The forms in which a taxonomy comes, text lines, edges, paths, nested JSON, networkx graphs; and what is shown of one."""
 
 import difflib
+import importlib
 import json
 
 from .errors import HTCError, HTCImportError, HTCTypeError
@@ -235,3 +236,13 @@ def tree_text(hierarchy, max_nodes):
     if stack and hidden > 0:
         lines.append(f"... and {hidden} more nodes")
     return "\n".join(lines)
+
+
+def module_of_package(module, what):
+    """A module of the package around this one, which a checkpoint's own code does without."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "hf_htc":
+            raise
+        raise HTCImportError(f"{what} needs the package hf_htc, which is not installed", mend="(pip install hf_htc).") from error

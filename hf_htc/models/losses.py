@@ -6,14 +6,11 @@ Legend: `B` documents, `N` labels, `E` edges.
 import torch
 from torch import nn
 
+from .modules import at_least_float32
+
 
 # Numbers that the recursive regularization looks at in one part: a few MB, which a processor's cache holds.
 _NUMBERS_AT_ONCE = 500_000
-
-
-def at_least_float32(tensor):
-    """Half precision types become float32; float32 and float64 stay."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def reduce_labels(values, reduction="mean"):
@@ -54,6 +51,22 @@ def recursive_regularization(weight, edges):
         `torch.Tensor`: the scalar `sum over edges of 0.5 * ||w_parent - w_child||^2`; 0 without edges.
     """
     return _EdgePenalty.apply(at_least_float32(weight).flatten(1), edges)
+
+
+def regularization(weight, classifier):
+    """
+    The recursive regularization as a part of a loss.
+
+    Args:
+        weight (`float`): What it is multiplied by.
+        classifier (`nn.Module`): Its `out_weight (N, ...)` and `label_edges (E, 2)`.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `recursive_regularization`; empty where `weight` is 0.
+    """
+    if not weight:
+        return {}
+    return {"recursive_regularization": weight * recursive_regularization(classifier.out_weight, classifier.label_edges)}
 
 
 class _EdgePenalty(torch.autograd.Function):

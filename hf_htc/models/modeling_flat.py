@@ -11,13 +11,14 @@ from transformers import initialization as init
 
 from .configuration_flat import FlatConfig
 from .labels import label_log_odds
-from .losses import at_least_float32
-from .modeling_htc import HTCPreTrainedModel
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import at_least_float32
 from .text_encoders import text_vector_size
 
 
 class FlatClassifier(nn.Module):
-    """`logits = W t + b`."""
+    """`logits = W t + b`. A linear layer, to which an adapter can be put, where other methods have the parameters `out_weight`
+    and `out_bias`, whose rows they use one by one."""
 
     def __init__(self, config):
         super().__init__()
@@ -33,7 +34,7 @@ class FlatClassifier(nn.Module):
 
 class FlatForHierarchicalTextClassification(HTCPreTrainedModel):
     """
-    Flat multi-label classification: `loss = mean_b mean_n BCE(logits[b, n], y[b, n])`.
+    Flat multi-label classification: `loss = mean_b mean_n BCE(logits[b, n], y[b, n])`, the only one of `losses`, `bce`.
 
     Example:
 
@@ -49,31 +50,7 @@ class FlatForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = FlatClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`]
-        """
-        encoded, text = self.encode(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        logits = at_least_float32(self.classifier(text))  # (B, N)
-        losses = {} if labels is None else {"bce": self.classification_loss(logits, self.label_targets(labels))}
-        return self.output(logits, losses, encoded, return_dict)
+    def logits_and_losses(self, encoded, targets=None):
+        logits = at_least_float32(self.classifier(self.text_vectors(encoded)))  # (B, N)
+        losses = {} if targets is None else {"bce": self.classification_loss(logits, targets)}
+        return HTCOutput(logits=logits, losses=losses)

@@ -10,12 +10,12 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_hiagm import HiAGMConfig
+from .graph_encoders import build_structure_encoder
 from .labels import label_log_odds
-from .losses import at_least_float32, recursive_regularization
-from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
-from .structure_encoders import build_structure_encoder
-from .text_encoders import pool, text_vector_size
+from .losses import regularization
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import HTCModule, at_least_float32
+from .text_encoders import text_vector_size
 
 
 class HiAGMClassifier(HTCModule):
@@ -139,7 +139,8 @@ class LabelAttention(HiAGMClassifier):
 class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
     """
     HiAGM-TP or HiAGM-LA, as `config.variant` says:
-    `loss = BCE + recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2`.
+    `loss = BCE + recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2`, the `losses` `bce` and
+    `recursive_regularization`.
 
     Call [`~HTCPreTrainedModel.set_label_statistics`] (or give `train_labels` to `from_text_encoder`; `build_trainer` does it)
     so that the edges start at the prior probabilities of the training labels.
@@ -164,48 +165,22 @@ class HiAGMForHierarchicalTextClassification(HTCPreTrainedModel):
         """The module that holds everything but the text encoder."""
         return TextPropagation(config) if config.variant == "tp" else LabelAttention(config)
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, H)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`] with `losses` `bce` and `recursive_regularization`.
-        """
-        encoded, mask = self.encode_tokens(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
+    def logits_and_losses(self, encoded, targets=None):
         if self.config.variant == "la" and self.config.attention_positions == "tokens":
-            logits = self.classifier(self.text_dropout(encoded.last_hidden_state), mask)
+            logits = self.classifier(self.text_dropout(encoded.outputs.last_hidden_state), encoded.attention_mask)
         else:
-            text = self.text_dropout(pool(encoded, mask, self.config.pooling))
+            text = self.text_vectors(encoded)
             logits = self.classifier(text if self.config.variant == "tp" else self._positions(text))
         logits = at_least_float32(logits)  # (B, N)
-        losses = {} if labels is None else self.compute_losses(logits, self.label_targets(labels))
-        return self.output(logits, losses, encoded, return_dict)
+        return HTCOutput(logits=logits, losses={} if targets is None else self.compute_losses(logits, targets))
 
     def compute_losses(self, logits, targets, reduction="mean"):
         """The named, weighted parts of the loss, of `logits (B, N)` and `targets (B, N)`; `reduction` is that of the
         cross-entropy over the labels of a document."""
-        losses = {"bce": self.classification_loss(logits, targets, reduction)}
-        if self.config.recursive_regularization:
-            penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
-            losses["recursive_regularization"] = self.config.recursive_regularization * penalty
-        return losses
+        return {
+            "bce": self.classification_loss(logits, targets, reduction),
+            **regularization(self.config.recursive_regularization, self.classifier),
+        }
 
     def _positions(self, text):
         """The text vector `(B, H)` as positions to attend to: `(B, P, W)`."""

@@ -14,20 +14,22 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
 from .configuration_hidec import HiDECConfig
-from .hidec_inference import dense_margins, expand_margins
-from .hierarchy_decoder import HierarchyDecoder, ragged_products
-from .losses import at_least_float32
-from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .hidec_decoder import HierarchyDecoder, dense_margins, expand_margins, ragged_products
+from .hidec_unrolled import HierarchyCopies, unroll
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import HTCModule, at_least_float32
 from .unit_losses import decision_logits, prior_scores, unit_loss
-from .units import Units
-from .unrolled_hierarchy import HierarchyCopies, unroll
+from .units import BoundNetwork, Units
 
 
 # The logit of a label that a document gets for want of a better one: just predicted.
 NEAREST_LOGIT = 1e-4
+
+
+def is_exporting():
+    """Whether the forward pass is being traced, so that nothing may depend on numbers."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 @dataclass
@@ -240,11 +242,6 @@ class HiDECClassifier(HTCModule):
         return self.copies.label_logits(margins, self.copies.path_margins(margins))
 
 
-def is_exporting():
-    """Whether the forward pass is being traced, so that nothing may depend on numbers."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
 class HiDECForHierarchicalTextClassification(HTCPreTrainedModel):
     """
     HiDEC. In training the units are those of the document's own sub-hierarchy, `loss` is the unit loss on them. At inference the
@@ -253,6 +250,8 @@ class HiDECForHierarchicalTextClassification(HTCPreTrainedModel):
 
     `logits`: the smallest margin of the decisions on the way to a label, its [END] included, the largest over its copies. In
     train mode with labels only the units of the labels' sub-hierarchies are known, and logits are those of the known decisions.
+    A label of multi-hot `labels` is a value above 0.5. `losses` has one entry, named after the unit loss. `output_units=True`
+    gives the units of the labels' sub-hierarchies, or without `labels` of those that were chosen.
 
     Example:
 
@@ -264,50 +263,23 @@ class HiDECForHierarchicalTextClassification(HTCPreTrainedModel):
     """
 
     config: HiDECConfig
+    has_units = True
 
     def __init__(self, config):
         super().__init__(config)
         self.classifier = HiDECClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        output_units=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`, a label being a value above 0.5; or integer
-                label ids `(B, K)` padded with -100, or `(B,)`.
-            output_units (`bool`, *optional*): Whether to return the units of the labels' sub-hierarchies, or without `labels` of
-                those that were chosen, see [`HTCOutput`].
-
-        Returns:
-            [`HTCOutput`] with one of `losses`, named after the unit loss.
-        """
-        encoded, mask = self.encode_tokens(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        targets = None if labels is None else self.label_targets(labels)
-        tokens = self.text_dropout(encoded.last_hidden_state)
-        logits, scores = self.classifier(tokens, mask, targets, output_units)
+    def logits_and_losses(self, encoded, targets=None, output_units=False):
+        tokens = self.text_dropout(encoded.outputs.last_hidden_state)
+        logits, scores = self.classifier(tokens, encoded.attention_mask, targets, output_units)
         losses = {}
-        if labels is not None:
+        if targets is not None:
             levels = self.classifier.copies.level[scores.entry]
             value = unit_loss(self.config, scores.logits, scores.targets, scores.units, scores.bounds, levels)
             losses[self.config.unit_loss] = value
         units = self._units(scores) if output_units else None
-        return self.output(at_least_float32(logits), losses, encoded, return_dict, units)
+        return HTCOutput(logits=at_least_float32(logits), losses=losses, units=units)
 
     def _units(self, scores):
         copies, num_nodes = self.classifier.copies, self.config.num_hierarchy_nodes()

@@ -15,12 +15,12 @@ from transformers.utils import logging
 
 from .configuration_himatch import HiMatchConfig
 from .errors import HTCError, HTCTypeError
-from .label_matching import LabelMatching
-from .label_texts import complete_texts, embed_label_texts, embed_label_tokens, label_embedding_size, tokenize_label_texts
-from .losses import at_least_float32, recursive_regularization
+from .himatch_label_texts import complete_texts, embed_label_texts, embed_label_tokens, label_embedding_size, tokenize_label_texts
+from .himatch_matching import LabelMatching
+from .losses import regularization
 from .modeling_hiagm import TextPropagation
-from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import HTCModule, at_least_float32
 from .prediction import check_texts
 from .text_encoders import text_vector_size
 
@@ -135,7 +135,8 @@ class DotProductClassifier(HTCModule):
 
 class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
     """
-    HiMatch: `loss = BCE + lambda_joint * joint + lambda_match * match` (equation 8).
+    HiMatch: `loss = BCE + lambda_joint * joint + lambda_match * match` (equation 8), the `losses` `bce`, `joint` and `match`; and
+    `recursive_regularization` where the config has it.
 
     The label embeddings start from the labels' texts when `from_text_encoder` gets a tokenizer, else call
     [`~HiMatchForHierarchicalTextClassification.set_label_texts`]; without either they start at random.
@@ -158,18 +159,14 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = (DotProductClassifier if by_product else MatchingClassifier)(config, width)
         self.post_init()
 
-    @classmethod
-    def from_text_encoder(cls, name_or_path, hierarchy, tokenizer=None, *args, **kwargs):
-        """As [`~HTCPreTrainedModel.from_text_encoder`]; with a `tokenizer` the label embeddings start from the labels' texts."""
-        model = super().from_text_encoder(name_or_path, hierarchy, tokenizer, *args, **kwargs)
+    def start_from_encoder(self, extras, tokenizer):
         if tokenizer is not None:
-            model.set_label_texts(tokenizer)
-        elif model.config.has_matching():
+            self.set_label_texts(tokenizer)
+        elif self.config.has_matching():
             logger.warning(
                 "The label embeddings start at random: pass the `tokenizer`, or call `model.set_label_texts(tokenizer)`, so that "
                 "they start from the labels' texts."
             )
-        return model
 
     @torch.no_grad()
     def set_label_texts(self, tokenizer, texts=None, batch_size=64):
@@ -213,43 +210,20 @@ class HiMatchForHierarchicalTextClassification(HTCPreTrainedModel):
         vectors = embed_label_tokens(self, *matching.label_tokens, self.config.label_source, batch_size)
         matching.set_label_embeddings(vectors)
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, H)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`] with `losses` `bce`, `joint` and `match`, and `recursive_regularization` where the config has it.
-        """
-        if self.training and labels is not None:
+    def encode(self, *inputs, targets=None, **kwargs):
+        """As [`~HTCPreTrainedModel.encode`]; in training the labels' texts too, every `label_refresh_steps`."""
+        if self.training and targets is not None:
             self._refresh_labels()
-        encoded, text = self.encode(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        targets = None if labels is None else self.label_targets(labels)
-        logits, others = self.classifier(text, targets)
+        return super().encode(*inputs, targets=targets, **kwargs)
+
+    def logits_and_losses(self, encoded, targets=None):
+        logits, losses = self.classifier(self.text_vectors(encoded), targets)
         logits = at_least_float32(logits)  # (B, N)
-        losses = {}
         if targets is not None:
-            losses = {"bce": self.classification_loss(logits, targets, self.config.bce_reduction), **others}
-            if self.config.recursive_regularization and self.config.prediction == "classifier":
-                penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
-                losses["recursive_regularization"] = self.config.recursive_regularization * penalty
-        return self.output(logits, losses, encoded, return_dict)
+            losses = {"bce": self.classification_loss(logits, targets, self.config.bce_reduction), **losses}
+            if self.config.prediction == "classifier":
+                losses |= regularization(self.config.recursive_regularization, self.classifier)
+        return HTCOutput(logits=logits, losses=losses)
 
     # ------------------------------------------------------------------ labels by name
 

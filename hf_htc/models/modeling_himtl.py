@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .branch_propagation import BranchPropagation
-from .branch_trees import BranchTrees
-from .branches import BranchCoherentMax, BranchCombination
 from .coherence import coherent_bce
 from .configuration_himtl import HiMTLConfig
+from .himtl_branches import BranchCoherentMax, BranchCombination
+from .himtl_hiagm import BranchPropagation
+from .himtl_hitin import BranchTrees
 from .labels import label_log_odds
-from .losses import at_least_float32, multi_label_bce
-from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .losses import multi_label_bce
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import HTCModule, at_least_float32
 
 
 class HiMTLClassifier(HTCModule):
@@ -29,9 +29,9 @@ class HiMTLClassifier(HTCModule):
         super().__init__()
         self.config = config
         branches = config.get_branches()
-        self.branch_heads = (BranchPropagation if config.base == "hiagm" else BranchTrees)(config, branches)
+        self.branch_heads = (BranchPropagation if config.branch_method == "hiagm" else BranchTrees)(config, branches)
         self.out_bias = nn.Parameter(torch.empty(branches.num_label_copies))
-        self.combination = BranchCombination(branches, config.combine)
+        self.combination = BranchCombination(branches, config.branch_combine)
         self.coherence = BranchCoherentMax(config) if config.coherence == "training" else None
 
     @torch.no_grad()
@@ -42,7 +42,7 @@ class HiMTLClassifier(HTCModule):
     def set_label_statistics(self, statistics):
         # Every branch that covers a label starts at its prior; so does their maximum and their mean.
         log_odds = label_log_odds(statistics).to(self.out_bias.device)
-        self.out_bias.copy_(self.combination.spread(log_odds[None])[0])
+        self.out_bias.copy_(self.combination.to_copies(log_odds[None])[0])
         self.branch_heads.set_label_statistics(statistics, self.config)
 
     def forward(self, text):  # (B, H)
@@ -51,9 +51,10 @@ class HiMTLClassifier(HTCModule):
 
 class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
     """
-    A classifier of the method `config.base` for each branch at the root. The logits of a label are combined over the branches
-    that it lies in; the losses are not: `loss = sum over branches r of BCE_r + l2_regularization * ||W_r||^2 +
-    recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2` (Eq. 5; Eq. 1 corrected).
+    A classifier of the method `config.branch_method` for each branch at the root. The logits of a label are combined over the
+    branches that it lies in; the losses are not: `loss = sum over branches r of BCE_r + l2_regularization * ||W_r||^2 +
+    recursive_regularization * sum over edges of 0.5 ||w_parent - w_child||^2` (Eq. 5; Eq. 1 corrected). The `losses` `bce`,
+    `l2_regularization` and `recursive_regularization` are sums over the branches.
 
     Call [`~HTCPreTrainedModel.set_label_statistics`] (or give `train_labels` to `from_text_encoder`; `build_trainer` does it)
     so that the edges start at the prior probabilities of the training labels.
@@ -74,43 +75,19 @@ class HiMTLForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = HiMTLClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, H)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`] with `losses` `bce`, `l2_regularization` and `recursive_regularization`, summed over the branches.
-        """
-        encoded, text = self.encode(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        branch_logits = at_least_float32(self.classifier(text))  # (B, K)
+    def logits_and_losses(self, encoded, targets=None):
+        branch_logits = at_least_float32(self.classifier(self.text_vectors(encoded)))  # (B, K)
         logits = self.classifier.combination(branch_logits)  # (B, N)
         losses = {}
-        if labels is not None:
-            targets = self.classifier.combination.spread(self.label_targets(labels))
-            weights = self.classifier.combination.label_weights(self.config.bce_mean, branch_logits.dtype)
-            losses["bce"] = self.classification_loss(branch_logits, targets, weights)
-            for name in ("l2_regularization", "recursive_regularization"):
-                weight = getattr(self.config, name)
-                if weight:
-                    losses[name] = weight * getattr(self.classifier.branch_heads, name)()
-        return self.output(logits, losses, encoded, return_dict)
+        if targets is not None:
+            config, heads, combination = self.config, self.classifier.branch_heads, self.classifier.combination
+            weights = combination.label_weights(config.bce_mean, branch_logits.dtype)
+            losses["bce"] = self.classification_loss(branch_logits, combination.to_copies(targets), weights)
+            if config.l2_regularization:
+                losses["l2_regularization"] = config.l2_regularization * heads.l2_regularization()
+            if config.recursive_regularization:
+                losses["recursive_regularization"] = config.recursive_regularization * heads.recursive_regularization()
+        return HTCOutput(logits=logits, losses=losses)
 
     def classification_loss(self, logits, targets, reduction="mean"):
         """As [`~HTCPreTrainedModel.classification_loss`], of the branches' logits and targets `(B, K)`; the max constraint of

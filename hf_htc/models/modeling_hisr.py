@@ -6,8 +6,8 @@ Legend: `B` documents, `N` labels.
 """
 
 from .configuration_hisr import HiSRConfig
+from .hisr_ranking import SequenceRanking
 from .modeling_hiagm import HiAGMForHierarchicalTextClassification
-from .sequence_ranking import SequenceRanking
 
 
 class HiSRForHierarchicalTextClassification(HiAGMForHierarchicalTextClassification):

@@ -12,14 +12,19 @@ from transformers import initialization as init
 
 from .configuration_hitin import HiTINConfig
 from .labels import label_log_odds
-from .losses import at_least_float32, recursive_regularization
-from .modeling_htc import HTCPreTrainedModel
-from .modules import HTCModule
+from .losses import regularization
+from .modeling_htc import HTCOutput, HTCPreTrainedModel
+from .modules import HTCModule, at_least_float32
 from .text_encoders import text_vector_size
 
 
 # Leaves whose features are compared at once by the largest value of all; more would only take memory.
 _LEAVES_AT_ONCE = 512
+
+
+def _linear(layer, inputs):
+    """A linear layer on inputs of any float type."""
+    return at_least_float32(layer(inputs.to(layer.weight.dtype)))
 
 
 class NodeNorm(nn.BatchNorm1d):
@@ -191,9 +196,9 @@ class HiTINClassifier(HTCModule):
         init.kaiming_uniform_(self.projection.weight, a=5**0.5)
         # As torch draws the dense map, whose row sums then lie around 0 with a variance of 1/3; the diagonal has the same. A mean
         # over leaves would be nothing with such, so they lie around 1 for it.
-        spread = num_nodes**-0.5 if dense else 1.0
+        half_width = num_nodes**-0.5 if dense else 1.0
         center = 0.0 if config.tree_pooling != "mean" else 1 / num_nodes if dense else 1.0
-        init.uniform_(self.map_weight, center - spread, center + spread)
+        init.uniform_(self.map_weight, center - half_width, center + half_width)
         init.zeros_(self.map_bias)
         init.normal_(self.out_weight, std=config.initializer_range)
         if config.tree_pooling == "sum":
@@ -230,15 +235,10 @@ class HiTINClassifier(HTCModule):
         return nn.functional.linear(read, self.out_weight, self.out_bias)
 
 
-def _linear(layer, inputs):
-    """A linear layer on inputs of any float type."""
-    return at_least_float32(layer(inputs.to(layer.weight.dtype)))
-
-
 class HiTINForHierarchicalTextClassification(HTCPreTrainedModel):
     """
     HiTIN: `loss = BCE + recursive_regularization * sum over the K + 1 prediction matrices and the edges of
-    0.5 ||w_parent - w_child||^2`.
+    0.5 ||w_parent - w_child||^2`, the `losses` `bce` and `recursive_regularization`.
 
     Batch norm makes a document's features in training depend on the other documents of its batch; in eval mode nothing does.
 
@@ -258,36 +258,10 @@ class HiTINForHierarchicalTextClassification(HTCPreTrainedModel):
         self.classifier = HiTINClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, H)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-
-        Returns:
-            [`HTCOutput`] with `losses` `bce` and `recursive_regularization`.
-        """
-        encoded, text = self.encode(
-            input_ids, attention_mask, token_type_ids, inputs_embeds, output_attentions, output_hidden_states
-        )
-        logits = at_least_float32(self.classifier(text))  # (B, N)
+    def logits_and_losses(self, encoded, targets=None):
+        logits = at_least_float32(self.classifier(self.text_vectors(encoded)))  # (B, N)
         losses = {}
-        if labels is not None:
-            losses["bce"] = self.classification_loss(logits, self.label_targets(labels))
-            if self.config.recursive_regularization:
-                penalty = recursive_regularization(self.classifier.out_weight, self.classifier.label_edges)
-                losses["recursive_regularization"] = self.config.recursive_regularization * penalty
-        return self.output(logits, losses, encoded, return_dict)
+        if targets is not None:
+            losses["bce"] = self.classification_loss(logits, targets)
+            losses |= regularization(self.config.recursive_regularization, self.classifier)
+        return HTCOutput(logits=logits, losses=losses)

@@ -9,18 +9,16 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
 from .configuration_hpt import HPTConfig
-from .label_graph import LabelGraph
-from .label_slots import LabelSlots
+from .hpt_label_graph import LabelGraph
 from .labels import label_log_odds
-from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
+from .modeling_htc import HTCOutput
 from .modeling_prompts import PromptPreTrainedModel
-from .modules import CachingModule
-from .prompts import mean_word_vectors
+from .modules import CachingModule, at_least_float32
+from .prompt_masked_lm import MaskedLMHead, embedding_size
+from .prompt_slots import LabelSlots, mean_word_vectors
 from .unit_losses import decision_logits, prior_scores, unit_loss
-from .units import Units
+from .units import BoundNetwork, Units
 
 
 class HPTClassifier(CachingModule):
@@ -44,6 +42,8 @@ class HPTClassifier(CachingModule):
         self.mlm = MaskedLMHead(config, has_bias=uses_mlm)
         self.slots = LabelSlots(config)
         self.out_bias = nn.Parameter(torch.empty(config.num_labels))
+        # `bounds` in the other unit methods. Checkpoints and adapters have weights of this name, and transformers renames none
+        # for code that came with a checkpoint.
         self.bound = BoundNetwork(size) if config.uses_bounds else None
         if uses_mlm:  # [MASK], and the biases of the labels, levels and the slot as classes of a masked word
             self.mask_embedding = nn.Parameter(torch.empty(size))
@@ -58,7 +58,7 @@ class HPTClassifier(CachingModule):
             init.zeros_(self.class_bias)
 
     @torch.no_grad()
-    def start(self, model, tokenizer):
+    def start_from_encoder(self, model, tokenizer):
         """Label embeddings from the labels' texts, slot and mask from the tokenizer's [MASK]."""
         config = model.config
         if config.label_init != "random":
@@ -111,7 +111,7 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
     """
     HPT. With `h_i` the transformed state of level `i`'s slot and `e_n` the embedding of a label, `l_n = h_level(n) . e_n + b_n`;
     the loss is that of `config.unit_loss` on the labels of each level (ZLPR in the paper, HBM with bounds `t_i` from `h_i`), plus
-    masked language modelling on the text in training.
+    masked language modelling on the text in training: the `losses` under the name of the unit loss, and `mlm`.
 
     Example:
 
@@ -127,60 +127,29 @@ class HPTForHierarchicalTextClassification(PromptPreTrainedModel):
         self.classifier = HPTClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        output_units=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, E)`, *optional*): Instead of `input_ids`; without masked language
-                modelling.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-            output_units (`bool`, *optional*): Whether to return the scores inside the units, see [`HTCOutput`].
+    @property
+    def last_stays(self):
+        return self.config.prompt_template == "released"
 
-        Returns:
-            [`HTCOutput`]
-        """
-        mlm = None
-        wants_mlm = self.config.mlm_weight > 0 and (self.training or self.config.mlm_in_eval)
-        if labels is not None and input_ids is not None and wants_mlm:
-            attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self.mask_words(
-                attention_mask, input_ids, token_type_ids, self.classifier.mask_embedding, self.config.template == "released"
-            )
-            mlm = (masked, input_ids)
-        encoded, _, places = self.encode_tokens(
-            input_ids if mlm is None else None, attention_mask, token_type_ids, inputs_embeds,
-            output_attentions, output_hidden_states, self.classifier.prompts(), self.config.template == "released",
-        )  # fmt: skip
-        states = self.config.state_scale * encoded.last_hidden_state
-        slots = places[:, 1::2, None].expand(-1, -1, states.shape[-1])
-        scores, bounds = self.classifier(self.text_dropout(states.gather(1, slots)))  # (B, N), (B, L)
-        of_labels = None if bounds is None else self.classifier.slots.of_labels(bounds)
-        losses, targets = {}, None
-        if labels is not None:
-            targets = self.label_targets(labels)
-            losses[self.config.unit_loss] = self._level_loss(scores, targets, bounds, of_labels)
-        if mlm is not None:
-            losses["mlm"] = self.config.mlm_weight * self._mlm_loss(states, *mlm)
-        units = self.classifier.slots.units_output(scores, targets, bounds) if output_units else None
-        return self.output(decision_logits(self.config, scores, of_labels), losses, encoded, return_dict, units)
+    def mask_vector(self):
+        wanted = self.config.mlm_weight > 0 and (self.training or self.config.mlm_in_eval)
+        return self.classifier.mask_embedding if wanted else None
 
-    def _mlm_loss(self, states, masked, input_ids):
-        words = whole_weight(self.get_input_embeddings())
-        return masked_lm_loss(
-            states, masked, input_ids, self.classifier.mlm, words, self.classifier.class_vectors(), self.classifier.class_bias
-        )
+    def prompts_behind(self, targets=None):
+        return self.classifier.prompts(), None
+
+    def logits_and_losses(self, encoded, targets=None, output_units=False):
+        classifier, config = self.classifier, self.config
+        slots = encoded.places[:, 1::2, None].expand(-1, -1, encoded.states.shape[-1])
+        scores, bounds = classifier(self.text_dropout(encoded.states.gather(1, slots)))  # (B, N), (B, L)
+        of_labels = None if bounds is None else classifier.slots.of_labels(bounds)
+        losses = {}
+        if targets is not None:
+            losses[config.unit_loss] = self._level_loss(scores, targets, bounds, of_labels)
+        if encoded.masked is not None:
+            losses["mlm"] = config.mlm_weight * self.masked_word_loss(encoded, classifier.class_vectors(), classifier.class_bias)
+        units = classifier.slots.units_output(scores, targets, bounds) if output_units else None
+        return HTCOutput(logits=decision_logits(config, scores, of_labels), losses=losses, units=units)
 
     def _units_of(self, num_documents):
         if self.config.level_loss == "joint":

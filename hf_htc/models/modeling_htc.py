@@ -8,34 +8,31 @@ Legend: `B` documents, `T` tokens, `D` hidden size, `N` labels, `K` label ids in
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput, logging
-from transformers.utils.hub import create_and_tag_model_card
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple, logging
 
 from .calibration import read_calibration, set_calibration
 from .coherence import CoherentMax, coherent_bce
 from .configuration_htc import HTCConfig, check_coherence, check_config_keywords
-from .errors import HTCError, HTCOSError, reason_of
+from .errors import HTCError, HTCTypeError
 from .labels import label_statistics, multi_hot
 from .losses import multi_label_bce
-from .modules import HTCModule
+from .modules import HTCModule, left_align
 from .prediction import PredictionMixin
-from .prompts import append_prompts
+from .saving import SavingMixin, public_name
 from .text_encoders import (
+    append_prompts,
     build_text_encoder,
     check_widths,
     default_pooling,
-    left_align,
     load_text_encoder,
     max_positions,
     pool,
     strip_text_encoder,
-    takes_token_types,
+    takes_keyword,
 )
 from .whole_checkpoints import (
     check_model_type,
@@ -46,14 +43,12 @@ from .whole_checkpoints import (
     option_errors,
     read_config,
 )
-from .whole_files import stale_weights, whole_folder_update
 
 
 logger = logging.get_logger(__name__)
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-# Options of `save_pretrained` that are about the push alone.
-_HUB_KEYWORDS = ("repo_id", "private", "token", "revision", "create_pr", "commit_message", "commit_description", "tags")
+# Keywords of `forward` that are the text encoder's.
+PASSED_ON = sorted(set(TransformersKwargs.__annotations__) - {"num_items_in_batch"})
 
 
 @dataclass
@@ -79,11 +74,26 @@ class HTCOutput(ModelOutput):
     units: dict | None = None
 
 
-class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
+@dataclass
+class EncodedText:
+    """
+    Texts as the text encoder gives them.
+
+    Args:
+        outputs (`ModelOutput`): The encoder's, with `last_hidden_state (B, T, D)`, on left-aligned tokens.
+        attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens, left-aligned.
+    """
+
+    outputs: ModelOutput
+    attention_mask: torch.Tensor
+
+
+class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):
     """
     Base of all models for hierarchical text classification.
 
-    A subclass sets `self.classifier` and defines `forward`; see [`FlatForHierarchicalTextClassification`], the shortest.
+    A subclass sets `self.classifier` and defines [`~HTCPreTrainedModel.logits_and_losses`]; see
+    [`FlatForHierarchicalTextClassification`], the shortest.
     Build one by [`~HTCPreTrainedModel.from_text_encoder`] (pretrained encoder), `Method(config)` (from nothing) or
     `from_pretrained` (a checkpoint).
     """
@@ -97,6 +107,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
     _supports_attention_backend = True
     # The loss is a mean over documents: the Trainer divides by the accumulation steps, it must not be divided by labels.
     accepts_loss_kwargs = False
+    # Whether the method decides in units and tells them (`output_units`).
+    has_units = False
     _whole_layers = frozenset()
 
     def __init__(self, config):
@@ -113,7 +125,8 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         self._note_max_text_length()
         # Asked once, of the encoder as it is built: what is put around it later (`torch.compile`, PEFT) hides its arguments.
         # A decoder such as GPT-2 would add token types as words.
-        self._uses_token_types = config.pooling != "last" and takes_token_types(self.model)
+        self._uses_token_types = config.pooling != "last" and takes_keyword(self.model, "token_type_ids")
+        self._encoder_keywords = [name for name in PASSED_ON if takes_keyword(self.model, name)]
         self.text_dropout = nn.Dropout(config.text_dropout)
         self.coherence = None if config.coherence == "none" else CoherentMax(config)
 
@@ -170,7 +183,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         model.model = strip_text_encoder(encoder, keep_pooler=model.config.pooling == "pooler")
         if tokenizer is not None:
             model.fit_tokenizer(tokenizer)
-        model._start(extras, tokenizer)
+        model.start_from_encoder(extras, tokenizer)
         if train_labels is not None:
             model.set_label_statistics(train_labels)
         return model
@@ -180,8 +193,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         """The pretrained encoder, and what else a method takes from its checkpoint; may set options in `config`."""
         return load_text_encoder(name_or_path, dtype, attn_implementation, **hub_kwargs), None
 
-    def _start(self, extras, tokenizer):
-        """What a method's classifier takes from the encoder's checkpoint, its words and the tokenizer: nothing."""
+    def start_from_encoder(self, extras, tokenizer):
+        """Hook: starts the classifier from the encoder's checkpoint and the tokenizer, `None` without one. Does nothing by
+        default."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -332,12 +346,86 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         self.config.label_closure = "closed" if statistics["closed"] else "as_given"
         return statistics
 
-    # ------------------------------------------------------------------ forward pieces
+    # ------------------------------------------------------------------ forward
 
-    def encode(self, *inputs, **options):
-        """As [`~HTCPreTrainedModel.encode_tokens`]; gives the encoder's output and the text vectors after dropout, `(B, D)`."""
-        outputs, attention_mask = self.encode_tokens(*inputs, **options)
-        return outputs, self.text_dropout(pool(outputs, attention_mask, self.config.pooling))
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        token_type_ids=None,
+        inputs_embeds=None,
+        labels=None,
+        output_units=None,
+        **kwargs,
+    ):
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer gives
+                them, padded left or right.
+            inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*): Instead of `input_ids`. Methods with prompts do
+                no masked language modelling on it.
+            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
+                -100, or `(B,)`.
+            output_units (`bool`, *optional*): Whether to return the scores inside the units, for a method that decides in units,
+                see [`HTCOutput`].
+            kwargs: `output_hidden_states`, `output_attentions`, `return_dict`; and what else transformers passes to an encoder
+                (`position_ids`, `cu_seq_lens_q`, ...), where the text encoder takes it.
+
+        Returns:
+            [`HTCOutput`]; its `losses` are those that the model's class names.
+
+        Raises:
+            `HTCTypeError`: a keyword that neither the method nor the text encoder takes. `HTCError`: labels or inputs of a wrong
+            form, `output_units` for a method without units.
+        """
+        if output_units and not self.has_units:
+            raise HTCError(
+                f"`output_units=True` is for methods that decide in units, which {type(self).__name__} does not; leave it out."
+            )
+        targets = None if labels is None else self.label_targets(labels)
+        encoded = self.encode(input_ids, attention_mask, token_type_ids, inputs_embeds, targets=targets, **kwargs)
+        found = self.logits_and_losses(encoded, targets, **({"output_units": True} if output_units else {}))
+        return HTCOutput(
+            loss=sum(found.losses.values()) if found.losses else None,
+            logits=found.logits if self.coherence is None else self.coherence(found.logits),
+            losses=found.losses or None,
+            hidden_states=encoded.outputs.get("hidden_states"),
+            attentions=encoded.outputs.get("attentions"),
+            units=found.units,
+        )
+
+    def logits_and_losses(self, encoded, targets=None):
+        """
+        What a method is: from encoded texts to logits, and with targets to losses.
+
+        Args:
+            encoded ([`EncodedText`]): What [`~HTCPreTrainedModel.encode`] gives.
+            targets (`torch.Tensor` of shape `(B, N)`, *optional*): Multi-hot, float32.
+            output_units (`bool`, *optional*): Given to a method with `has_units` alone.
+
+        Returns:
+            [`HTCOutput`] with `logits (B, N)`, in float32 at least; with targets `losses`, each weighted, by name; and `units`
+            where they are wanted. `loss`, and the coherence of `config.coherence`, are the caller's.
+        """
+        raise HTCTypeError(f"{type(self).__name__} does not say how it gives logits: it has no `logits_and_losses`.")
+
+    def encode(self, input_ids=None, attention_mask=None, token_type_ids=None, inputs_embeds=None, targets=None, **kwargs):
+        """
+        Runs the text encoder as the method reads it: with its prompts, and in training with what it hides.
+
+        Args:
+            targets (`torch.Tensor` of shape `(B, N)`, *optional*): Of a method that encodes a text by its labels in training.
+            input_ids, attention_mask, token_type_ids, inputs_embeds, kwargs: As for [`~HTCPreTrainedModel.forward`].
+
+        Returns:
+            [`EncodedText`]
+        """
+        return EncodedText(*self.encode_tokens(input_ids, attention_mask, token_type_ids, inputs_embeds, **kwargs))
+
+    def text_vectors(self, encoded):
+        """The text vectors `(B, D)` of an [`EncodedText`], pooled and after dropout."""
+        return self.text_dropout(pool(encoded.outputs, encoded.attention_mask, self.config.pooling))
 
     def encode_tokens(
         self,
@@ -345,10 +433,9 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         attention_mask=None,
         token_type_ids=None,
         inputs_embeds=None,
-        output_attentions=None,
-        output_hidden_states=None,
         prompts=None,
         last_stays=False,
+        **kwargs,
     ):
         """
         Runs the text encoder on left-aligned tokens.
@@ -356,6 +443,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
         Args:
             prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`, *optional*): Embeddings put behind each text, or, with
                 `last_stays`, before its last token; see [`append_prompts`].
+            kwargs: Passed on to the text encoder; `None` is as if it were not given. `position_ids` move along with the tokens.
 
         Returns:
             `tuple`: the encoder's output and the aligned mask, `(B, T)`; with `prompts` the mask is `(B, T + P)`, and the third
@@ -363,12 +451,15 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
 
         Raises:
             `ValueError`: no input, a mask or token types of another shape than the tokens, or more tokens than the encoder has
-            positions for.
+            positions for. `TypeError`: a keyword that the text encoder does not take.
         """
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        self._check_keywords(kwargs, prompts is not None)
+        position_ids = kwargs.pop("position_ids", None)
         source = input_ids if input_ids is not None else inputs_embeds
         if source is None or (input_ids is not None and inputs_embeds is not None):
             raise HTCError("Give either `input_ids` or `inputs_embeds`.")
-        check_widths(source, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        check_widths(source, attention_mask=attention_mask, token_type_ids=token_type_ids, position_ids=position_ids)
         # A traced length is symbolic; the check is for calls with real tensors.
         if not torch.compiler.is_compiling() and self._max_positions is not None and source.shape[1] > self._max_positions:
             raise HTCError(
@@ -377,10 +468,10 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             )
         if attention_mask is None:
             attention_mask = torch.ones(source.shape[:2], dtype=torch.long, device=source.device)
-        attention_mask, input_ids, inputs_embeds, token_type_ids = left_align(
-            attention_mask, input_ids, inputs_embeds, token_type_ids
+        attention_mask, input_ids, inputs_embeds, token_type_ids, position_ids = left_align(
+            attention_mask, input_ids, inputs_embeds, token_type_ids, position_ids
         )
-        extra = {}
+        extra = kwargs if position_ids is None else {**kwargs, "position_ids": position_ids}
         if token_type_ids is not None and self._uses_token_types:
             extra["token_type_ids"] = token_type_ids
         places = ()
@@ -388,14 +479,12 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
             inputs_embeds, attention_mask, position = append_prompts(embeds, attention_mask, prompts, last_stays)
             input_ids, places = None, (position,)
-            if extra:
+            if "token_type_ids" in extra:
                 extra["token_type_ids"] = nn.functional.pad(extra["token_type_ids"], (0, position.shape[1]))
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
             return_dict=True,
             **extra,
         )
@@ -417,127 +506,18 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
             return coherent_bce(logits, targets, self.coherence, reduction)
         return multi_label_bce(logits, targets, reduction)
 
-    def output(self, logits, losses, encoder_outputs, return_dict=None, units=None):
-        """The [`HTCOutput`] (or tuple) of a forward pass; `loss` is the sum of the named `losses`, and `logits` are made coherent
-        where `config.coherence` asks for it."""
-        loss = sum(losses.values()) if losses else None
-        logits = logits if self.coherence is None else self.coherence(logits)
-        result = HTCOutput(
-            loss=loss,
-            logits=logits,
-            losses=losses or None,
-            hidden_states=encoder_outputs.get("hidden_states"),
-            attentions=encoder_outputs.get("attentions"),
-            units=units,
-        )
-        return result if (self.config.return_dict if return_dict is None else return_dict) else result.to_tuple()
+    def _check_keywords(self, kwargs, has_prompts):
+        known = set(self._encoder_keywords)
+        if has_prompts:  # behind them a text is longer, and its tokens may stand elsewhere
+            known &= {"output_attentions", "output_hidden_states"}
+        unknown = sorted(set(kwargs) - known)
+        if unknown:
+            encoder = self.config.text_config.model_type + (", with prompts" if has_prompts else "")
+            raise HTCTypeError(
+                f"{type(self).__name__} takes no {', '.join(f'`{name}`' for name in unknown)}. What it passes on to its text "
+                f"encoder ({encoder}): {', '.join(sorted(known))}."
+            )
 
     def label_targets(self, labels):
         """Multi-hot float32 targets `(B, N)` of labels in any allowed form, see [`multi_hot`]."""
         return multi_hot(labels, self.config.num_labels)
-
-    # ------------------------------------------------------------------ saving
-
-    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **kwargs):
-        """
-        Writes config, weights and code as transformers does, but all of them or nothing (see [`whole_folder_update`]): an
-        interruption leaves an older checkpoint at `save_directory` as it was. Weights of another `variant` stay.
-
-        Of weights spread by FSDP2, `state_dict` must be the whole, as `trainer.save_model` and `accelerator.get_state_dict` make
-        it.
-
-        Args:
-            save_directory (`str`): A folder, made if missing.
-            is_main_process (`bool`, *optional*, defaults to `True`): Whether this process writes.
-            state_dict (`dict`, *optional*): The weights, where they are not the model's own.
-            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to push the written files, too; with `repo_id`,
-                `private`, `token`, `revision`, `create_pr`, `commit_message`, `commit_description`.
-            kwargs: `max_shard_size`, `variant` and the other options of transformers.
-
-        Raises:
-            `ValueError`: `save_directory` is a file, or weights spread by FSDP2 without `state_dict`. `OSError`: one cannot write
-            there; the disk is full.
-        """
-        own_class = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] != "torch")
-        if own_class is not type(self):
-            self._check_whole_weights(state_dict)
-            # FSDP2 has put a class of torch's over ours, whose code transformers would save. The same model in our class:
-            model = own_class.__new__(own_class)
-            object.__setattr__(model, "__dict__", self.__dict__)
-            return model.save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
-        target = Path(save_directory)
-        if target.is_file():
-            raise HTCError(f"{str(target)!r} is a file; `save_directory` must be a folder.")
-        hub = {key: kwargs.pop(key) for key in _HUB_KEYWORDS if key in kwargs}
-        # A process that does not write takes part in gathering the weights; of a distributed checkpoint all processes write.
-        if not is_main_process or kwargs.get("distributed_checkpoint"):
-            return super().save_pretrained(target, is_main_process, state_dict, push_to_hub, **hub, **kwargs)
-        self._clean_names()
-        if self._auto_class is not None:  # transformers itself records one Auto class only
-            self.config.auto_map = {"AutoModel": f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
-        is_adapter = getattr(self, "_hf_peft_config_loaded", False)  # one that transformers has attached
-        # An adapter's config would be read before the checkpoint's.
-        with whole_folder_update(target, removes=() if is_adapter else ADAPTER_FILES) as folder:
-            try:
-                # transformers takes the weights out of the dict while it writes them.
-                super().save_pretrained(folder, state_dict=None if state_dict is None else dict(state_dict), **kwargs)
-            except Exception as error:
-                if type(error).__name__ != "SafetensorError":
-                    raise
-                raise HTCOSError(f"The weights cannot be written to {str(target)!r}: {reason_of(error)}.") from error
-            written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        if push_to_hub:
-            self._push_files(target, written, **{"repo_id": target.resolve().name, **hub})
-
-    def _push_files(
-        self,
-        folder,
-        names,
-        repo_id,
-        private=None,
-        token=None,
-        revision=None,
-        create_pr=False,
-        commit_message=None,
-        commit_description=None,
-        tags=None,
-    ):
-        """Pushes files of a folder, in one commit; with a card where the repository has none."""
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if revision is not None and not revision.startswith("refs/pr"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        card = create_and_tag_model_card(repo_id, [*(self.model_tags or []), *(tags or [])], token=token)
-        there = api.list_repo_files(repo_id, revision=revision)
-        contents = {name: str(folder / name) for name in names} | {"README.md": str(card).encode()}
-        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()]
-        operations += [CommitOperationDelete(path_in_repo=name) for name in stale_weights(there, names)]
-        api.create_commit(
-            repo_id,
-            operations,
-            commit_message=commit_message or "Upload model",
-            commit_description=commit_description,
-            revision=revision,
-            create_pr=create_pr,
-        )
-
-    def _check_whole_weights(self, state_dict):
-        # Weights that transformers itself has spread while loading (`distributed_config`), it also brings together.
-        is_given = state_dict is not None or getattr(self.config, "distributed_config", None) is not None
-        if not is_given and any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
-            raise HTCError(
-                "The weights are spread over the processes (FSDP), and this process has only a part. In all processes, call "
-                "`trainer.save_model(folder)` (with `state_dict_type` FULL_STATE_DICT), or take "
-                "`weights = accelerator.get_state_dict(model)` and pass `state_dict=weights`."
-            )
-
-    def _clean_names(self):
-        """Blanks local paths in the config: a published file must not tell where it was made."""
-        for config in (self.config, self.config.text_config):
-            config._name_or_path = public_name(getattr(config, "_name_or_path", "") or "")
-
-
-def public_name(name_or_path):
-    """A model id as it is; nothing for a local path."""
-    text = str(name_or_path)
-    return "" if os.path.isabs(text) or text.startswith((".", "~")) or os.path.exists(text) else text

@@ -12,19 +12,50 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .bound_network import BoundNetwork
+from .coherence import PathPruning
 from .configuration_ptmt import PTMTTaxoFormerConfig
 from .errors import HTCError
-from .label_slots import LabelSlots
 from .labels import label_log_odds
-from .losses import at_least_float32
-from .masked_lm import MaskedLMHead, embedding_size, masked_lm_loss, whole_weight
+from .modeling_htc import HTCOutput
 from .modeling_prompts import PromptPreTrainedModel
-from .modules import HTCModule
-from .path_pruning import PathPruning
-from .prompts import mean_word_vectors
+from .modules import HTCModule, at_least_float32
+from .prompt_masked_lm import MaskedLMHead, embedding_size
+from .prompt_slots import LabelSlots, mean_word_vectors
 from .unit_losses import asymmetric_loss, decision_logits, prior_scores, single_label_asymmetric_loss, unit_loss
-from .units import Units
+from .units import BoundNetwork, Units
+
+
+def count_loss(surplus, units, scope):
+    """
+    The L1 loss of the number of predicted labels: `|sum of probabilities - number of labels|`, summed over the units of a
+    document, then the mean over documents.
+
+    Args:
+        surplus (`torch.Tensor` of shape `(U,)`): That difference in every unit.
+        units ([`Units`]).
+        scope (`str`): `"document"` takes the difference over the whole document instead.
+
+    Returns:
+        `torch.Tensor`: a scalar.
+    """
+    if scope == "document":
+        return surplus.new_zeros(units.num_documents).index_add(0, units.document, surplus).abs().mean()
+    return units.mean_over_documents(surplus.abs(), "sum")
+
+
+def only_units(units, keep):
+    """
+    Some of the units.
+
+    Args:
+        units ([`Units`]), keep (`torch.BoolTensor` of shape `(U,)`).
+
+    Returns:
+        `tuple`: which entries are left, `(K,)` bool, and their [`Units`].
+    """
+    kept = keep[units.unit]
+    number = keep.long().cumsum(0) - 1
+    return kept, Units(number[units.unit[kept]], units.document[keep], units.num_documents)
 
 
 @dataclass
@@ -46,7 +77,7 @@ class SlotScores:
 class PTMTClassifier(HTCModule):
     """
     Prompts, the mask of the slots, label tokens: `score_n = h_i . e_n + b_n`, `h_i` the transformed state at the slot of label
-    `n`'s level, `e_n` its token. With `problem="single_label"` every level has a token and a bias for "none".
+    `n`'s level, `e_n` its token. With `level_problem="single_label"` every level has a token and a bias for "none".
 
     Args:
         config ([`PTMTTaxoFormerConfig`]).
@@ -66,7 +97,7 @@ class PTMTClassifier(HTCModule):
         else:
             self.register_buffer("label_tokens", tokens)
         self.out_bias = nn.Parameter(torch.empty(config.num_labels))
-        is_single = config.problem == "single_label"
+        is_single = config.level_problem == "single_label"
         self.none_tokens = nn.Parameter(torch.empty(num_levels, size)) if is_single else None
         self.none_bias = nn.Parameter(torch.empty(num_levels)) if is_single else None
         self.dropout = nn.Dropout(config.text_dropout)
@@ -83,7 +114,7 @@ class PTMTClassifier(HTCModule):
                 init.zeros_(bias)
 
     @torch.no_grad()
-    def start(self, model, tokenizer):
+    def start_from_encoder(self, model, tokenizer):
         """
         Begins with what the tokenizer's words mean: [MASK] (the mean of all words where there is none), [SEP] or the end of a
         text, random words as prompts, the words of the label texts.
@@ -147,14 +178,14 @@ class PTMTClassifier(HTCModule):
             slots = self.mask.expand(len(self.slots.sizes), -1)
         parts = [self.prompts, slots]
         if self.separator is not None:
-            parts.insert(1 if self.config.template == "appendix" else 2, self.separator.unsqueeze(0))
+            parts.insert(1 if self.config.prompt_template == "appendix" else 2, self.separator.unsqueeze(0))
         if slots.dim() == 3:
             parts = [part if part.dim() == 3 else part.expand(len(slots), -1, -1) for part in parts]
         return torch.cat(parts, -2)
 
     def slot_places(self, places):
         """Where the slots stand, `(B, L)`, among the positions `(B, P)` behind a text."""
-        first = len(self.prompts) + (self.config.template == "appendix")
+        first = len(self.prompts) + (self.config.prompt_template == "appendix")
         return places[:, first : first + len(self.slots.sizes)]
 
     # ------------------------------------------------------------------ scores
@@ -179,7 +210,8 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
     """
     `loss = alpha * MLM + (1 - alpha) * (WASL + alpha_l1 * L1)` (Eq. 3); see [`PTMTTaxoFormerConfig`] for every part of it.
 
-    In eval mode every slot is masked and no word is, and the loss has no MLM part. With `inputs_embeds` there is none either.
+    In eval mode every slot is masked and no word is, and the loss has no MLM part. With `inputs_embeds` there is none either. The
+    `losses` are `mlm`, the one under the name of the unit loss, and `l1`. Units have no entry for the class "none".
 
     Example:
 
@@ -198,61 +230,32 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
         self.classifier = PTMTClassifier(config)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids=None,
-        attention_mask=None,
-        token_type_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        output_attentions=None,
-        output_hidden_states=None,
-        output_units=None,
-        return_dict=None,
-    ):
-        """
-        Args:
-            input_ids, attention_mask, token_type_ids (`torch.LongTensor` of shape `(B, T)`): As the encoder's tokenizer
-                gives them, padded left or right.
-            inputs_embeds (`torch.FloatTensor` of shape `(B, T, E)`, *optional*): Instead of `input_ids`.
-            labels (`torch.Tensor`, *optional*): float or bool multi-hot `(B, N)`; or integer label ids `(B, K)` padded with
-                -100, or `(B,)`.
-            output_units (`bool`, *optional*): Whether to return the scores of the slots, see [`HTCOutput`]; not of the class
-                "none".
+    def mask_vector(self):
+        return self.classifier.mask if self.training and self.config.mlm_alpha else None
 
-        Returns:
-            [`HTCOutput`]
-        """
-        targets = None if labels is None else self.label_targets(labels)
+    def prompts_behind(self, targets=None):
         is_learning = self.training and targets is not None
-        words = is_masked = slots = None
-        if is_learning and self.config.mlm_alpha and input_ids is not None and inputs_embeds is None:
-            attention_mask, input_ids, token_type_ids, inputs_embeds, masked = self.mask_words(
-                attention_mask, input_ids, token_type_ids, self.classifier.mask
-            )
-            words, input_ids = (masked, input_ids), None
+        masked_slots = slots = None
         if is_learning and self.classifier.mlm.is_random and self.config.label_mask_probability < 1:
-            is_masked, slots = self.classifier.draw_slots(targets)
-        outputs, _, places = self.encode_tokens(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-            prompts=self.classifier.positions_behind(slots),
-        )
-        states, places = self.config.state_scale * outputs.last_hidden_state, self.classifier.slot_places(places)
-        found = self.classifier(states.gather(1, places.unsqueeze(-1).expand(-1, -1, states.shape[-1])))
+            masked_slots, slots = self.classifier.draw_slots(targets)
+        return self.classifier.positions_behind(slots), masked_slots
+
+    def logits_and_losses(self, encoded, targets=None, output_units=False):
+        classifier, config, states = self.classifier, self.config, encoded.states
+        places = classifier.slot_places(encoded.places).unsqueeze(-1)
+        found = classifier(states.gather(1, places.expand(-1, -1, states.shape[-1])))
         losses = {}
-        if words is not None:
-            losses["mlm"] = self.config.mlm_alpha * self._masked_word_loss(states, *words)
+        if encoded.masked is not None:
+            classes = ()
+            if config.mlm_classes == "words_and_labels":
+                classes = classifier.label_tokens, classifier.out_bias
+            losses["mlm"] = config.mlm_alpha * self.masked_word_loss(encoded, *classes)
         if targets is not None:
-            losses |= self.classification_losses(found, targets, is_masked)
+            losses |= self.classification_losses(found, targets, encoded.masked_slots)
         units = None
-        if output_units:
-            units = self.classifier.slots.units_output(at_least_float32(found.scores), targets, found.bounds)
-        return self.output(self._decide(found), losses, outputs, return_dict, units)
+        if output_units:  # not of the class "none"
+            units = classifier.slots.units_output(at_least_float32(found.scores), targets, found.bounds)
+        return HTCOutput(logits=self._decide(found), losses=losses, units=units)
 
     # ------------------------------------------------------------------ decisions
 
@@ -267,13 +270,6 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
 
     # ------------------------------------------------------------------ losses
 
-    def _masked_word_loss(self, states, masked, input_ids):
-        head, words = self.classifier.mlm, whole_weight(self.get_input_embeddings())
-        more = (None, None)
-        if self.config.mlm_classes == "words_and_labels":
-            more = (self.classifier.label_tokens, self.classifier.out_bias)
-        return masked_lm_loss(states, masked, input_ids, head, words, *more)
-
     def classification_losses(self, found, targets, is_masked=None):
         """
         The loss on units, under the name of `config.unit_loss`, and `l1`, both weighted.
@@ -287,7 +283,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
             `dict[str, torch.Tensor]`
 
         Raises:
-            `ValueError`: two labels on a level with `problem="single_label"`.
+            `ValueError`: two labels on a level with `level_problem="single_label"`.
         """
         config, level, num_levels = self.config, self.classifier.slots.level, len(self.classifier.slots.sizes)
         scores, group = at_least_float32(found.scores), level
@@ -298,7 +294,7 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
                 row, where = (counts > 1).nonzero()[0].tolist()
                 raise HTCError(
                     f"Document {row} of the batch has {int(counts[row, where])} labels on level {where + 1}; "
-                    "`problem='single_label'` takes at most one a level, use 'multi_label'."
+                    "`level_problem='single_label'` takes at most one a level, use 'multi_label'."
                 )
             scores = torch.cat([scores, at_least_float32(found.none)], 1)
             group = torch.cat([level, torch.arange(num_levels, device=level.device)])
@@ -332,36 +328,3 @@ class PTMTTaxoFormerForHierarchicalTextClassification(PromptPreTrainedModel):
             surplus = units.sum(torch.where(is_label, chances - targets, 0))  # (U,)
             losses["l1"] = weight * config.l1_weight * count_loss(surplus, units, config.l1_scope)
         return losses
-
-
-def count_loss(surplus, units, scope):
-    """
-    The L1 loss of the number of predicted labels: `|sum of probabilities - number of labels|`, summed over the units of a
-    document, then the mean over documents.
-
-    Args:
-        surplus (`torch.Tensor` of shape `(U,)`): That difference in every unit.
-        units ([`Units`]).
-        scope (`str`): `"document"` takes the difference over the whole document instead.
-
-    Returns:
-        `torch.Tensor`: a scalar.
-    """
-    if scope == "document":
-        return surplus.new_zeros(units.num_documents).index_add(0, units.document, surplus).abs().mean()
-    return units.mean_over_documents(surplus.abs(), "sum")
-
-
-def only_units(units, keep):
-    """
-    Some of the units.
-
-    Args:
-        units ([`Units`]), keep (`torch.BoolTensor` of shape `(U,)`).
-
-    Returns:
-        `tuple`: which entries are left, `(K,)` bool, and their [`Units`].
-    """
-    kept = keep[units.unit]
-    number = keep.long().cumsum(0) - 1
-    return kept, Units(number[units.unit[kept]], units.document[keep], units.num_documents)

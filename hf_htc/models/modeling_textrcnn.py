@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .configuration_textrcnn import TextRCNNConfig
 from .errors import HTCError
-from .text_encoders import left_align
+from .modules import left_align
 
 
 class TopKPooler(nn.Module):

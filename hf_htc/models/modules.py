@@ -1,10 +1,41 @@
-"""`HTCModule`: the base of every block with parameters or buffers that transformers cannot initialise by itself; and
-`CachingModule`: one of which something is the same for all documents, and computed once at inference."""
+"""What every other file may build on: `HTCModule`, the base of every block with parameters or buffers that transformers cannot
+initialise by itself; `CachingModule`, one of which something is the same for all documents, and computed once at inference; and
+two functions on tensors.
+
+Legend: `B` documents, `T` tokens.
+"""
 
 import torch
 from torch import nn
 
 from .errors import HTCTypeError
+
+
+def at_least_float32(tensor):
+    """Half precision types become float32; float32 and float64 stay."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def left_align(attention_mask, *tensors):
+    """
+    Moves every row's real tokens to the front, in order, so that left padding gives the states of right padding also in
+    encoders with absolute positions.
+
+    Args:
+        attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens.
+        tensors (`torch.Tensor` of shape `(B, T, ...)` or `None`): Moved along.
+
+    Returns:
+        `list`: the aligned mask, then the aligned tensors.
+    """
+    order = torch.sort((attention_mask == 0).to(torch.int8), dim=1, stable=True).indices  # (B, T)
+    aligned = [attention_mask.gather(1, order)]
+    for tensor in tensors:
+        if tensor is not None:
+            index = order if tensor.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, tensor.shape[-1])
+            tensor = tensor.gather(1, index)
+        aligned.append(tensor)
+    return aligned
 
 
 class HTCModule(nn.Module):

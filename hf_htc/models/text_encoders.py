@@ -1,6 +1,7 @@
-"""Text encoders: building any that `AutoModel` knows, one text vector a document, and how long a text may be.
+"""Text encoders: building any that `AutoModel` knows, one text vector per document, how long a text may be, and prompts, vectors
+that a model puts among the token embeddings of a text.
 
-Legend: `B` documents, `T` tokens, `D` hidden size.
+Legend: `B` documents, `T` tokens, `D` hidden size, `P` prompt positions, `E` embedding size.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from transformers.utils import cached_file, logging
 
 from .configuration_textrcnn import is_text_rcnn
 from .errors import HTCError, HTCOSError, reason_of
+from .modeling_textrcnn import TextRCNNModel
 from .whole_checkpoints import check_encoder_weights, read_config
 
 
@@ -23,8 +25,6 @@ def build_text_encoder(text_config, keep_pooler=False):
     if is_text_rcnn(text_config):
         # Not by AutoModel: in a process without the package nothing is registered, and code that came with a checkpoint may
         # be there twice, so that neither its classes nor the Auto classes recognise each other.
-        from .modeling_textrcnn import TextRCNNModel
-
         return strip_text_encoder(TextRCNNModel(text_config), keep_pooler)
     return strip_text_encoder(AutoModel.from_config(text_config), keep_pooler)
 
@@ -139,28 +139,6 @@ def max_positions(encoder):
     return None
 
 
-def left_align(attention_mask, *tensors):
-    """
-    Moves every row's real tokens to the front, in order, so that left padding gives the states of right padding also in
-    encoders with absolute positions.
-
-    Args:
-        attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens.
-        tensors (`torch.Tensor` of shape `(B, T, ...)` or `None`): Moved along.
-
-    Returns:
-        `list`: the aligned mask, then the aligned tensors.
-    """
-    order = torch.sort((attention_mask == 0).to(torch.int8), dim=1, stable=True).indices  # (B, T)
-    aligned = [attention_mask.gather(1, order)]
-    for tensor in tensors:
-        if tensor is not None:
-            index = order if tensor.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, tensor.shape[-1])
-            tensor = tensor.gather(1, index)
-        aligned.append(tensor)
-    return aligned
-
-
 def pool(outputs, attention_mask, pooling):
     """
     One vector a text from left-aligned token states.
@@ -185,9 +163,12 @@ def pool(outputs, attention_mask, pooling):
     return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
 
 
-def takes_token_types(encoder):
-    """Whether the encoder's forward has the argument `token_type_ids` (that of DistilBERT and T5, for example, has not)."""
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+def takes_keyword(encoder, name):
+    """Whether the encoder's forward takes a keyword: it has an argument of that name; or it takes any, and hands those on that it
+    has not (to its layers: what concerns embeddings, `token_type_ids` and `position_ids`, would be lost)."""
+    parameters = inspect.signature(encoder.forward).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return name in parameters or (takes_any and name not in ("token_type_ids", "position_ids"))
 
 
 def check_widths(tokens, **others):
@@ -207,3 +188,33 @@ def check_widths(tokens, **others):
                 "documents by length. Give what the tokenizer gave together.",
                 field=name,
             )
+
+
+def append_prompts(embeds, attention_mask, prompts, last_stays=False):
+    """
+    Puts prompts directly behind each row's last real token. Behind the padding they would change with it, on every encoder whose
+    positions are counted from the first token.
+
+    Args:
+        embeds (`torch.Tensor` of shape `(B, T, E)`): Left-aligned token embeddings.
+        attention_mask (`torch.Tensor` of shape `(B, T)`): 1 for real tokens, which stand in front.
+        prompts (`torch.Tensor` of shape `(P, E)` or `(B, P, E)`).
+        last_stays (`bool`, *optional*, defaults to `False`): Whether the last real token, [SEP], stays the last.
+
+    Returns:
+        `tuple`: the embeddings `(B, T + P, E)`, their mask, and where the prompts stand, `(B, P)`.
+    """
+    batch, length, _ = embeds.shape
+    if prompts.dim() == 2:
+        prompts = prompts.unsqueeze(0).expand(batch, -1, -1)
+    number = prompts.shape[1]
+    num_tokens = attention_mask.sum(1, keepdim=True).long()  # (B, 1)
+    place = torch.arange(length + number, device=embeds.device)  # (T + P,)
+    front = (num_tokens - 1).clamp(min=0) if last_stays else num_tokens
+    # Tokens, then prompts, then what was behind the tokens: the padding.
+    source = torch.where(place < front + number, length + place - front, place - number)
+    source = torch.where(place < front, place, source)
+    whole = torch.cat([embeds, prompts.to(embeds.dtype)], 1)
+    embeds = whole.gather(1, source.unsqueeze(-1).expand(-1, -1, whole.shape[-1]))
+    mask = (place < num_tokens + number).to(attention_mask.dtype)
+    return embeds, mask, front + torch.arange(number, device=mask.device)

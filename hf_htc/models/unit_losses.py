@@ -12,7 +12,7 @@ import math
 import torch
 from torch import nn
 
-from .losses import at_least_float32
+from .modules import at_least_float32
 
 
 def unit_bce(logits, targets, units, reduction="document"):

@@ -1,4 +1,5 @@
-"""Units: the parts of a hierarchy in which a unit method decides, and the ragged sums that its losses need.
+"""Units: the parts of a hierarchy in which a unit method decides, the ragged sums that its losses need, and the network that
+gives each its bound, a dynamic threshold (HBM, Section 3.3).
 
 A unit is a set of labels that one state scores together: the labels of a level (HPT, PTMTTaxoFormer) or the children of a node
 (HiDEC). The units of a batch have different sizes, so everything about them is flat: one entry a unit and label.
@@ -9,6 +10,10 @@ Legend: `B` documents, `U` units of the batch, `K` entries (labels of all units)
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from transformers import initialization as init
+
+from .modules import HTCModule
 
 
 @dataclass
@@ -67,3 +72,26 @@ class Units:
             return values.sum() / max(1, len(values))
         document = self.document[self.unit]
         return Units(self.unit, document, self.num_documents).mean_over_documents(values, reduction)
+
+
+class BoundNetwork(HTCModule):
+    """
+    `t = w2 relu(W1 r + b1)` of a unit's state `r`. The last layer starts at zero and has no bias, so that all bounds start at
+    exactly 0, ZLPR's.
+
+    Args:
+        size (`int`): Width of the states.
+    """
+
+    def __init__(self, size):
+        super().__init__()
+        self.dense = nn.Linear(size, size)
+        self.out = nn.Linear(size, 1, bias=False)
+
+    def init_weights(self, config):
+        init.xavier_normal_(self.dense.weight)
+        init.zeros_(self.dense.bias)
+        init.zeros_(self.out.weight)
+
+    def forward(self, states):  # (..., D)
+        return self.out(nn.functional.relu(self.dense(states))).squeeze(-1)  # (...)

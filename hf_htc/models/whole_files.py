@@ -50,6 +50,8 @@ _OLD_SECONDS = 24 * 3600
 _LIVE = set()
 # Another file system, a mount point, no right to write there.
 _CANNOT_REPLACE = {errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
+# Another process has put files of its own there meanwhile, as those of a training do into one checkpoint folder.
+_NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Inside a partial folder: what is needed to place its files, no part of them.
 _OWN = ".update"
@@ -130,7 +132,7 @@ def new_folder(folder):
         _sweep(target)
     if target.exists() and not (target.is_dir() and _is_empty(target)):
         raise HTCFileExistsError(f"{str(folder)!r} exists and is not empty; give a new folder.")
-    with _staged(target) as partial:
+    with _staged(target, alone=True) as partial:
         yield partial
 
 
@@ -244,7 +246,10 @@ def _sweep(folder, of=None):
     try:
         for path in _ours_in(folder, "partial", of):
             if _is_abandoned(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
     except OSError:
         pass  # one may not look into this folder or take anything away, or another process just did
 
@@ -265,7 +270,7 @@ def _is_abandoned(path):
 
 
 @contextmanager
-def _staged(target, removes=()):
+def _staged(target, removes=(), alone=False):
     beside = _make_beside(target) if not target.exists() or _is_empty(target) else None
     partial = beside
     try:
@@ -278,6 +283,8 @@ def _staged(target, removes=()):
         if beside is not None:
             if _become(beside, target):
                 return
+            if alone and not _is_empty(target):
+                raise HTCFileExistsError(f"Another process has written into {str(target)!r} meanwhile; give a new folder.")
             partial = _partial_inside(target)
             shutil.copytree(beside, partial)
             _complete(partial)
@@ -315,7 +322,7 @@ def _become(partial, target):
                 target.rmdir()
         os.replace(partial, target)
     except OSError as error:
-        if error.errno not in _CANNOT_REPLACE or not target.is_dir():
+        if error.errno not in _CANNOT_REPLACE | _NOT_EMPTY or not target.is_dir():
             raise
         return False
     return True
@@ -375,7 +382,8 @@ def _overwrite(source, target):
 
 
 def _refill(stream, content):
-    stream.seek(0), content.seek(0)
+    stream.seek(0)
+    content.seek(0)
     shutil.copyfileobj(content, stream)
     stream.truncate()
     stream.flush()

@@ -19,9 +19,9 @@ from transformers import EvalPrediction, get_scheduler, set_seed
 from transformers.trainer_callback import DefaultFlowCallback, TrainerControl, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import enable_full_determinism, seed_worker, speed_metrics
-from transformers.utils import logging
 
 from hf_htc.data import HTCDataCollator, check_is_split
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback, any_process
 from hf_htc.training.documents import list_as_dataset
@@ -40,7 +40,7 @@ from hf_htc.training.preparation import base_model, check_best_metric, optimizer
 from hf_htc.training.random_states import EpochStart
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass
@@ -135,7 +135,10 @@ def train_with_accelerate(
     args = prepared.args
     check_best_metric(args, prepared.metrics.hierarchy)
     collator = data_collator or HTCDataCollator(tokenizer)
-    (enable_full_determinism if args.full_determinism else set_seed)(args.seed)
+    if args.full_determinism:
+        enable_full_determinism(args.seed)
+    else:
+        set_seed(args.seed)
     train_loader = make_loader(model, prepared.train_dataset, args, collator, accelerator.process_index)
     eval_loader = None
     if prepared.eval_dataset is not None:
@@ -462,7 +465,10 @@ class Log:
         self.state.log_history.append({**entry, "step": self.state.global_step})
         if self.shows:
             shown = {key: round(value, 6) if isinstance(value, float) else value for key, value in entry.items()}
-            self.bar.write(str(shown)) if self.bar is not None else print(shown, flush=True)
+            if self.bar is None:
+                print(shown, flush=True)
+            else:
+                self.bar.write(str(shown))
 
     def end(self):
         """The last entry: time, speed and the mean loss of all steps of this call."""

@@ -8,6 +8,8 @@ from transformers import TrainingArguments
 
 from hf_htc.models.errors import HTCError, check_number
 
+from .options import TrainingOptions
+
 
 # Of the numbers of a run, checked when the settings are made; what transformers checks itself is left to it.
 RANGES = {
@@ -21,7 +23,7 @@ RANGES = {
 
 
 @dataclass
-class HTCTrainingArguments(TrainingArguments):
+class HTCTrainingArguments(TrainingOptions, TrainingArguments):
     """
     Every field of [`~transformers.TrainingArguments`]; these differ:
 
@@ -45,47 +47,6 @@ class HTCTrainingArguments(TrainingArguments):
         that contradict each other. A number out of its range.
     """
 
-    learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the text encoder; the method's recommendation by default."}
-    )
-    classifier_learning_rate: float | None = field(
-        default=None,
-        metadata={"help": "Learning rate of everything but the text encoder; the method's recommendation by default."},
-    )
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents per step and device in training."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents per step and device in evaluation."})
-    warmup_steps: float = field(default=0.1, metadata={"help": "Linear warm-up: steps, or a share of all steps below 1."})
-    eval_strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "When to evaluate on validation data: 'no', 'steps' or 'epoch'; by default as `save_strategy`, or 'epoch'."
-        },
-    )
-    eval_steps: float | None = field(
-        default=None, metadata={"help": "Steps between two evaluations; by default `save_steps`, or `logging_steps`."}
-    )
-    save_strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "When to save a checkpoint: 'no', 'steps', 'epoch' or 'best'; by default as `eval_strategy`, or 'epoch'."
-        },
-    )
-    save_steps: float | None = field(
-        default=None, metadata={"help": "Steps between two checkpoints; by default `eval_steps`, or 500."}
-    )
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
-    load_best_model_at_end: bool | None = field(
-        default=None,
-        metadata={
-            "help": "End with the checkpoint of the best validation score; by default where evaluation and saving go together."
-        },
-    )
-    metric_for_best_model: str | None = field(
-        default=None, metadata={"help": "The validation score that decides; micro_f1 by default."}
-    )
-    greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Whether a larger score is better; by default unless the score is a loss."}
-    )
     batch_eval_metrics: bool = field(default=True, metadata={"help": "Count batch by batch; constant memory."})
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "The key of the labels."})
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import torch
 from transformers import TrainerCallback
-from transformers.utils import logging
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, check_number
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class EitherMetricEarlyStopping(TrainerCallback):

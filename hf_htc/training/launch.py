@@ -21,20 +21,23 @@ WORKING_LAUNCHES = (
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def check_launch(num_processes=None):
+def check_launch(num_processes=None, look_at_launcher=False):
     """
     Refuses a launch that asked for several processes and gives one.
 
-    * `accelerate launch` that asks for several (`--num_processes`, or `num_processes` of its config file) but starts the program
-      once: with `--cpu`, with `distributed_type: MULTI_CPU` or `'NO'`, or where there is no second GPU.
     * Several copies of the program that do not know of each other: `torchrun` or `accelerate launch --multi_gpu` on a machine
       without a GPU, without `--use_cpu`.
+    * With `look_at_launcher`, `accelerate launch` that asks for several (`--num_processes`, or `num_processes` of its config
+      file) but starts the program once: with `--cpu`, with `distributed_type: MULTI_CPU` or `'NO'`, or where there is no second
+      GPU.
 
-    Costs a look at the parent processes; nothing is started and no process group is made.
+    Nothing is started and no process group is made.
 
     Args:
         num_processes (`int`, *optional*): Processes that train together. Defaults to what accelerate has set up, or to the
             environment (`WORLD_SIZE`) where it has set up nothing yet.
+        look_at_launcher (`bool`, *optional*, defaults to `False`): Whether the command lines of the parent processes are read, as
+            `hf-htc train` does. A program of another kind has its own launchers, and its own business with them.
 
     Raises:
         `ValueError`: with the launch that works.
@@ -49,6 +52,8 @@ def check_launch(num_processes=None):
             f"{copies} processes were started, but they do not train together: there is no GPU for them, and `--use_cpu` is "
             f"missing, so that each would train a model of its own into the same folder. {WORKING_LAUNCHES.format(n=copies)}"
         )
+    if not look_at_launcher:
+        return
     asked, why = _asked_of_accelerate()
     if asked > 1:
         raise HTCError(

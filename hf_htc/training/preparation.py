@@ -8,10 +8,10 @@ import numpy as np
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
-from transformers.utils import logging
 
 from hf_htc.data import label_csr
 from hf_htc.evaluation.streaming import StreamingMetrics, score_names
+from hf_htc.logging import get_logger
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError, HTCImportError, refusing
 from hf_htc.training.arguments import own_copy
@@ -20,7 +20,7 @@ from hf_htc.training.documents import check_tokenizer, prepare_documents, traini
 from hf_htc.training.optimizer import ClassifierGroupOptimizer
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers.utils import logging
+
+from hf_htc.logging import get_logger
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class EpochStart:
@@ -60,7 +61,10 @@ def load_random_state(path, epoch_start):
         )
     elif states:
         module = _device_module()
-        module.set_rng_state_all(states) if hasattr(module, "set_rng_state_all") else module.set_rng_state(states[0])
+        if hasattr(module, "set_rng_state_all"):
+            module.set_rng_state_all(states)
+        else:
+            module.set_rng_state(states[0])
 
 
 def _device_module():

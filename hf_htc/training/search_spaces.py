@@ -1,4 +1,4 @@
-"""Search spaces of `hf-htc tune`: one dict a method, typed ranges by the name of an option.
+"""Search spaces of `hf-htc tune`: one dict per method ([`MethodInfo`]), typed ranges by the name of an option.
 
 An entry is `{"type": "log_uniform" | "uniform" | "integer", "low": ..., "high": ...}`, both ends included, or
 `{"type": "categorical", "choices": [...]}`. Options are those of the method's config and those of the training arguments in
@@ -10,6 +10,7 @@ import difflib
 import math
 from pathlib import Path
 
+from hf_htc.methods import METHODS
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
 
 
@@ -43,111 +44,6 @@ _NOT_SEARCHED = {
     "hf_htc_version",
 }
 
-# No paper states ranges that were searched, only the values that were used. Each range holds those stated for a BERT-like encoder
-# (HiAGM forks 2e-5; HPT 3e-5, batch 16; HBM and HiDEC 5e-5, batch 64, weight decay 0.1; HiMatch weight decay 0.01) and our own
-# defaults.
-_SHARED = {
-    "learning_rate": {"type": "log_uniform", "low": 1e-5, "high": 5e-4},
-    "per_device_train_batch_size": {"type": "categorical", "choices": [16, 32, 64]},
-    "weight_decay": {"type": "categorical", "choices": [0.0, 0.01, 0.1]},
-    "text_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
-}
-SPACES = {
-    # No paper: the baseline. Our default is 5e-3 for the classifier, 1e-4 for the encoder.
-    "flat": {
-        **_SHARED,
-        "classifier_learning_rate": {"type": "log_uniform", "low": 3e-4, "high": 3e-2},
-    },
-    # HiAGM states single values: node dimension 300, dropout 0.5 on the transformation and 0.05 on the structure, regularization
-    # 1e-6; one layer (a fork stacks two); the prior is a ratio in the paper, normalised over siblings in the code.
-    "hiagm": {
-        **_SHARED,
-        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
-        "node_dim": {"type": "categorical", "choices": [100, 200, 300]},
-        "num_structure_layers": {"type": "integer", "low": 1, "high": 2},
-        "prior": {"type": "categorical", "choices": ["ratio", "sibling"]},
-        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
-        "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
-        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
-    },
-    # HiMatch tries gamma 0.02, 0.2, 2 and alpha, beta 0.01, 0.5, 1 (its Table 6); both weights are 1, the joint embedding has 200
-    # dimensions. The rest is HiAGM's.
-    "himatch": {
-        **_SHARED,
-        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
-        "node_dim": {"type": "categorical", "choices": [100, 200, 300]},
-        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
-        "structure_dropout": {"type": "uniform", "low": 0.0, "high": 0.2},
-        "joint_dim": {"type": "categorical", "choices": [100, 200, 400]},
-        "joint_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
-        "lambda_joint": {"type": "log_uniform", "low": 0.01, "high": 10.0},
-        "lambda_match": {"type": "log_uniform", "low": 0.01, "high": 10.0},
-        "gamma": {"type": "log_uniform", "low": 0.02, "high": 2.0},
-        "alpha": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
-        "beta": {"type": "categorical", "choices": [0.01, 0.5, 1.0]},
-    },
-    # HiTIN reports heights of the coding tree with 2 as the best; its settings have widths of 512 and 768, dropout 0.1 and 0.5 on
-    # the projected text and 0.5 on the readout, and four poolings of which sum is used.
-    "hitin": {
-        **_SHARED,
-        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
-        "tree_depth": {"type": "integer", "low": 2, "high": 4},
-        "num_mlp_layers": {"type": "integer", "low": 1, "high": 3},
-        "tree_pooling": {"type": "categorical", "choices": ["sum", "mean", "max", "root"]},
-        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
-        "readout_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
-        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
-    },
-    # HiMTL states those of its bases and L2 0.01, which is the weight decay; here what both bases have.
-    "himtl": {
-        **_SHARED,
-        "classifier_learning_rate": {"type": "log_uniform", "low": 1e-4, "high": 1e-2},
-        "transformation_dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
-        "bce_mean": {"type": "categorical", "choices": ["branch", "all"]},
-        "recursive_regularization": {"type": "log_uniform", "low": 1e-7, "high": 1e-5},
-    },
-}
-# HiDEC and HBM state 2 layers, dropout 0.1, alpha 1 (0.1 for HPT) and margins of 0.1 and 0.01; their rate is 5e-5 for everything,
-# with 100 epochs.
-SPACES["hidec"] = {
-    **_SHARED,
-    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-5, "high": 3e-3},
-    "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
-    "num_decoder_layers": {"type": "integer", "low": 1, "high": 3},
-    "decoder_dropout": {"type": "uniform", "low": 0.0, "high": 0.3},
-    "hbm_alpha": {"type": "categorical", "choices": [0.1, 0.5, 1.0]},
-    "hbm_margin": {"type": "categorical", "choices": [0.01, 0.05, 0.1]},
-}
-# HiSR states single values too: weight 0.01, margins 0.5 and 0.15; the rest is HiAGM's.
-SPACES["hisr"] = {
-    **SPACES["hiagm"],
-    "ranking_weight": {"type": "log_uniform", "low": 1e-3, "high": 1e-1},
-    "positive_margin": {"type": "uniform", "low": 0.1, "high": 0.9},
-    "negative_margin": {"type": "uniform", "low": 0.05, "high": 0.3},
-}
-# HPT states single values: Adam 3e-5, batch 16; the HBM paper tries alpha and margin on EURLEX57K (its Figure 5).
-SPACES["hpt"] = {
-    **_SHARED,
-    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-4, "high": 5e-2},
-    "unit_loss": {"type": "categorical", "choices": ["bce", "zlpr", "hbm"]},
-    "hbm_alpha": {"type": "categorical", "choices": [0.01, 0.1, 1.0]},
-    "hbm_margin": {"type": "categorical", "choices": [0.01, 0.1, 0.2]},
-    "num_graph_layers": {"type": "integer", "low": 0, "high": 2},
-    "mlm_weight": {"type": "categorical", "choices": [0.0, 0.5, 1.0]},
-}
-# Table 4 of PTMTTaxoFormer, where alpha may be 1 and nothing is learnt; it has one learning rate. Fixed there: 15 % of the words
-# masked, warm-up 0.05, weight decay 0.01, gradient norm 5, weight 1 of the L1 loss.
-SPACES["ptmt"] = {
-    "learning_rate": {"type": "log_uniform", "low": 1e-6, "high": 1e-2},
-    "classifier_learning_rate": {"type": "log_uniform", "low": 5e-4, "high": 1e-1},
-    "per_device_train_batch_size": {"type": "integer", "low": 2, "high": 32},
-    "text_dropout": {"type": "uniform", "low": 0.0, "high": 0.5},
-    "mlm_alpha": {"type": "uniform", "low": 0.7, "high": 0.99},
-    "asl_gamma_positive": {"type": "integer", "low": 1, "high": 10},
-    "asl_gamma_negative": {"type": "integer", "low": 1, "high": 10},
-    "asl_margin": {"type": "uniform", "low": 0.02, "high": 0.1},
-    "num_prompts": {"type": "integer", "low": 2, "high": 10},
-}
 # Above as many nodes a config chooses the width by itself, so that the model stays small enough to train.
 _LARGE_HIERARCHY = 2000
 
@@ -157,7 +53,7 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
     The space of a method: its own one, around the defaults, without what is fixed, with the changes of the user.
 
     Args:
-        method (`str`): The method's short name; one without an entry in `SPACES` has what all methods share.
+        method (`str`): The method's short name.
         config_class (`type`): The method's config class, whose fields can be searched.
         num_nodes (`int`, *optional*, defaults to 0): Nodes of the hierarchy; above 2,000 `node_dim` is left to the config.
         fixed (`Iterable[str]`, *optional*): Options that the user has given a value.
@@ -175,7 +71,7 @@ def search_space(method, config_class, num_nodes=0, fixed=(), changes=None, enco
         `ValueError`: an option that cannot be searched (close names are given), one that is fixed as well, a bad entry, nothing
         left to search.
     """
-    space = {name: entry for name, entry in SPACES.get(method, _SHARED).items() if name not in set(fixed)}
+    space = {name: entry for name, entry in METHODS[method].search_space.items() if name not in set(fixed)}
     if num_nodes > _LARGE_HIERARCHY:
         space.pop("node_dim", None)
     if encoder_rate is not None and "learning_rate" in space:

@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 
 from transformers import TrainerCallback, set_seed
-from transformers.utils import logging
 
 from hf_htc.data import label_csr
 from hf_htc.evaluation.fingerprint import check_same
 from hf_htc.evaluation.streaming import score_names
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCImportError, refusing
 from hf_htc.training.arguments import own_copy
 from hf_htc.training.callbacks import InterruptCallback
@@ -21,7 +21,7 @@ from hf_htc.training.search_spaces import default_values, holds, method_part, su
 from hf_htc.training.trainer import build_trainer
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 STUDY_NAME = "hf_htc"
 

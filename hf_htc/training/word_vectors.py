@@ -10,12 +10,12 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import logging
 
+from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError
 
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]")
 # Words of the corpus between two additions to the co-occurrence table: about 100 MB of pairs.

@@ -107,7 +107,7 @@ def test_files_that_do_not_fit(work, capsys, tmp_path, change, message):
 def test_wrong_options(work, capsys):
     files = [work / "a.jsonl", work / "b.jsonl", *options(work)]
     assert "no prediction file" in fails(capsys, ["compare", work / "a.jsonl", work / "z.jsonl", *options(work)])
-    assert "must be 1 or more" in fails(capsys, ["compare", *files, "--resamples", "0"])
+    assert "`--resamples` is 0; it must be a whole number of at least 1" in fails(capsys, ["compare", *files, "--resamples", "0"])
     assert "`--score_closure` must be one of" in fails(capsys, ["compare", *files, "--score_closure", "down"])
     with pytest.raises(SystemExit) as exit_:
         main(["compare", str(work / "a.jsonl")])

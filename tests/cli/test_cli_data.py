@@ -7,8 +7,9 @@ import pytest
 from tiny_models import make_encoder_config, make_tokenizer
 from transformers import AutoModel
 
-from hf_htc.cli.common import DataArguments, join_repeated, parse, run_settings
+from hf_htc.cli.common import DataArguments, parse, run_settings
 from hf_htc.cli.main import main
+from hf_htc.cli.parsing import join_repeated
 from hf_htc.data import check_files, load_htc_dataset
 from hf_htc.data.options import ReadOptions
 

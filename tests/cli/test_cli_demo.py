@@ -71,7 +71,7 @@ def test_errors(checkpoint, tmp_path, capsys, monkeypatch):
     assert "`--push` needs `--space FOLDER`" in fails(capsys, checkpoint, "--push", "me/x")
     assert "give `--push`, too" in fails(capsys, checkpoint, "--space", tmp_path / "space", "--private")
     assert "leave out `--port`" in fails(capsys, checkpoint, "--space", tmp_path / "space", "--port", "7860")
-    assert "`--port` is 0; it must lie between 1 and 65535" in fails(capsys, checkpoint, "--port", "0")
+    assert "`--port` is 0; it must be a whole number in [1, 65535]" in fails(capsys, checkpoint, "--port", "0")
     assert "`decoder` is 'best'; allowed are 'threshold'" in fails(capsys, checkpoint, "--decoder", "best")
     assert "no file of examples 'nothing.txt'" in fails(capsys, checkpoint, "--examples", "nothing.txt")
     assert "Did you mean ['--space'" in fails(capsys, checkpoint, "--spaces", "x")

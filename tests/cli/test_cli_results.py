@@ -29,7 +29,7 @@ def arguments(tmp_path, monkeypatch):
         rows = [{"text": text, "labels": names} for text, names in zip(make_texts(8), labels)]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         found += [f"--{split}_file", str(tmp_path / f"{split}.jsonl")]
-    monkeypatch.setattr(cli_train, "run_loop", lambda model, *_: (model, [{"loss": 1.0, "step": 1}], False, True))
+    monkeypatch.setattr(cli_train, "run_loop", lambda model, args, *_: (model, args, [{"loss": 1.0, "step": 1}], None, True))
     return [*found, "--output_dir", str(tmp_path / "out"), "--use_cpu"]
 
 
@@ -100,7 +100,9 @@ def test_evaluation(arguments, tmp_path, monkeypatch, caplog):
                 main(["evaluate", str(tmp_path / "out"), *given, "--output_dir", str(target)])
             except SystemExit:
                 assert number == 0
-        expected = {"predictions_test.jsonl", "scores_test.json"} | ({"report_test.md", "report_test.html"} if number else set())
+        expected = {"predictions_test.jsonl", "scores_test.json", "scores_test.json.run.jsonl"} | (
+            {"report_test.md", "report_test.html"} if number else set()
+        )
         assert results(target) == expected
 
 

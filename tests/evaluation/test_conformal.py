@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification
 from hf_htc import HTCConfig
 from hf_htc.cli.main import main
 from hf_htc.evaluation.conformal import calibrate, coverage_of, fitting_kind, needed_sureness, path_ends
-from hf_htc.models.conformal import SURE, ConformalSets, LabelTree
 from hf_htc.models.label_sets import as_csr
+from hf_htc.models.prediction_conformal import SURE, ConformalSets, LabelTree
 
 
 def single_paths(rows, seed):

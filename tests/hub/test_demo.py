@@ -19,7 +19,7 @@ gradio = pytest.importorskip("gradio")
 from hf_htc.hub import demo, export_onnx, save, space  # noqa: E402
 from hf_htc.hub.demo import EMPTY, card_examples, demo_page, import_gradio, predict_html, read_examples  # noqa: E402
 from hf_htc.hub.space import write_space  # noqa: E402
-from hf_htc.models.decoding import DECODERS  # noqa: E402
+from hf_htc.models.prediction import DECODERS  # noqa: E402
 
 
 HERE = Path(__file__).parent.parent

@@ -19,7 +19,6 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 import hf_htc
 from hf_htc import LabelHierarchy
 from hf_htc.hub import model_card, push, save
-from hf_htc.hub.citations import METHODS as CITED
 from hf_htc.training.lora import add_lora
 
 
@@ -147,7 +146,7 @@ class TestCard:
         assert "├── football\n" in body
         assert "closed: every document carries all ancestors" in body
         assert "Versions: torch 2.9, hf_htc 0.1.0." in body
-        assert [name for name, (title, _) in CITED.items() if title in body] == [model.config.model_type]
+        assert [info.model_type for info in hf_htc.METHODS.values() if info.title in body] == [model.config.model_type]
         assert "@software{hf_htc" in body
         assert "{{" not in body.replace("{{The hf_htc authors}}", "")
         assert "None" not in body

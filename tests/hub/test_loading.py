@@ -39,6 +39,19 @@ def test_a_whole_one(whole):
             load(str(whole), "much")
 
 
+def test_device_and_precision(whole, tmp_path):
+    model, _, _ = load_checkpoint(str(whole), device="cpu", dtype="bfloat16")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16} and model.device.type == "cpu"
+    assert load_checkpoint(str(whole))[0].dtype == torch.float32
+    assert load_classifier(str(whole), device="meta")[0].device.type == "meta"
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(HTCError, match=f"The model cannot go to the device '{device}': "):
+            load_checkpoint(str(whole), device=device)
+    (tmp_path / "export.json").write_text("{}")
+    with pytest.raises(HTCError, match="`dtype` is 'float16', but .* is an ONNX export.* Leave `dtype` out"):
+        load_classifier(str(tmp_path), dtype="float16")
+
+
 DAMAGES = {
     "nothing": lambda text: "",
     "a part": lambda text: text[: len(text) // 2],

@@ -8,8 +8,8 @@ from tiny_models import make_encoder_config
 from torch import nn
 
 from hf_htc import HiDECConfig, LabelHierarchy
+from hf_htc.models.hidec_unrolled import unroll
 from hf_htc.models.modeling_hidec import HiDECClassifier
-from hf_htc.models.unrolled_hierarchy import unroll
 
 
 def make_classifier(hierarchy, size=16, seed=0, dtype=torch.float64, scale=1.0, **options):

@@ -463,8 +463,8 @@ def test_thirty_thousand_labels(method):
     method, encoder, options = split_variant(method)
     changes = {"hidden_size": 8} if encoder == "bert" else {"num_filters": 2}
     options = {**options, "node_dim": 8} if "node_dim" in options else options
-    if options.get("output") == "masking":  # as many outputs in each of 20 branches as there are labels
-        with pytest.raises(StrictDataclassError, match="would have 7,200,000,000 parameters; use `output='projection'`"):
+    if options.get("branch_output") == "masking":  # as many outputs in each of 20 branches as there are labels
+        with pytest.raises(StrictDataclassError, match="would have 7,200,000,000 parameters; use `branch_output='projection'`"):
             hf_htc.config_class(method)(text_config=make_encoder_config(), hierarchy=hierarchy, **options)
         return
     config = hf_htc.config_class(method)(text_config=make_encoder_config(encoder, **changes), hierarchy=hierarchy, **options)

@@ -9,7 +9,7 @@ from tiny_models import HIERARCHIES, make_hierarchy, make_model, make_texts, mak
 
 from hf_htc import HTCConfig, LabelHierarchy
 from hf_htc.models.coherence import label_edges
-from hf_htc.models.decoding import DECODERS, Decoder
+from hf_htc.models.prediction import DECODERS, Decoder
 
 
 def make_decoder(kind, hierarchy, **options):
@@ -226,7 +226,7 @@ def test_tables_are_made_once_not_per_batch(monkeypatch):
     tree = make_tree()
     decoders = {kind: make_decoder(kind, tree) for kind in DECODERS}
     for name in ("label_edges", "PathPruning", "CoherentMax"):
-        monkeypatch.setattr(f"hf_htc.models.decoding.{name}", None)
+        monkeypatch.setattr(f"hf_htc.models.prediction.{name}", None)
     for name in ("level_units", "close"):
         monkeypatch.setattr(LabelHierarchy, name, None)
     for decoder in decoders.values():

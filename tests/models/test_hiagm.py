@@ -10,10 +10,10 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_batch, make_dag, make_encoder_config, make_model, make_tree
 
 from hf_htc import HiAGMConfig, LabelHierarchy
+from hf_htc.models.graph_encoders import HierarchyGCN, edge_prior
 from hf_htc.models.labels import label_statistics
 from hf_htc.models.losses import multi_label_bce, recursive_regularization
 from hf_htc.models.modeling_hiagm import TextPropagation
-from hf_htc.models.structure_encoders import HierarchyGCN, edge_prior
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "global"

@@ -11,12 +11,12 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import ids_tensor, make_batch, make_dag, make_encoder_config, make_label_sets, make_model, make_tree
 
 from hf_htc import HiDECConfig, LabelHierarchy
-from hf_htc.models import hidec_inference, hierarchy_decoder, unrolled_hierarchy
-from hf_htc.models.hierarchy_decoder import ragged_products
+from hf_htc.models import hidec_decoder, hidec_unrolled
+from hf_htc.models.hidec_decoder import ragged_products
+from hf_htc.models.hidec_unrolled import count_copies, unroll
 from hf_htc.models.labels import label_statistics
 from hf_htc.models.modeling_hidec import HiDECClassifier
 from hf_htc.models.unit_losses import unit_loss
-from hf_htc.models.unrolled_hierarchy import count_copies, unroll
 
 
 UNIT = Path(__file__).parent.parent / "fixtures" / "unit"
@@ -178,7 +178,7 @@ def test_inference_is_that_of_the_authors(way, monkeypatch):
         assert torch.equal(logits > 0, expected)
         # The steps of the trace: the candidates of each level and their logits.
         text = classifier.decoder.read_text(z["memory"], z["text_attention_mask"])
-        margins = getattr(hidec_inference, f"{way}_margins")(classifier, text)
+        margins = getattr(hidec_decoder, f"{way}_margins")(classifier, text)
     copies = classifier.copies
     path = copies.path_margins(margins)
     vocabulary = torch.tensor(rows)
@@ -287,7 +287,7 @@ def test_both_ways_agree_on_large_hierarchies(hierarchy, seed):
 
 @pytest.mark.parametrize("choice", [5.0, -5.0])
 def test_all_and_none_of_the_copies_chosen(choice, monkeypatch):
-    monkeypatch.setattr(hidec_inference, "_PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(hidec_decoder, "_PAIRS_AT_ONCE", 7)
     for empty in ("allow", "best"):
         hierarchy = random_hierarchy(60, seed=5, num_parents=2)
         classifier = make_classifier(hierarchy, unit_loss="bce", empty_prediction=empty)
@@ -305,8 +305,8 @@ def test_all_and_none_of_the_copies_chosen(choice, monkeypatch):
 def test_parts_of_the_hierarchy_are_as_good_as_the_whole(monkeypatch):
     tokens, mask = make_texts()
     whole, _ = both_ways(make_classifier(random_hierarchy(80, seed=6, num_parents=2)), tokens, mask)
-    monkeypatch.setattr(unrolled_hierarchy, "_CHUNK_COPIES", 4)
-    monkeypatch.setattr(unrolled_hierarchy, "_CHUNK_CANDIDATES", 9)
+    monkeypatch.setattr(hidec_unrolled, "_CHUNK_COPIES", 4)
+    monkeypatch.setattr(hidec_unrolled, "_CHUNK_CANDIDATES", 9)
     classifier = make_classifier(random_hierarchy(80, seed=6, num_parents=2))
     assert len(classifier.copies.chunks) > 5
     in_parts, _ = both_ways(classifier, tokens, mask)
@@ -315,8 +315,8 @@ def test_parts_of_the_hierarchy_are_as_good_as_the_whole(monkeypatch):
 
 def test_expansion_decodes_reached_units_once(monkeypatch):
     """The number of decoded pairs is that of the plain expansion, which visits every reached unit once."""
-    decoded, advance = [], hidec_inference._advance
-    monkeypatch.setattr(hidec_inference, "_advance", lambda *args: (decoded.append(len(args[2])), advance(*args))[1])
+    decoded, advance = [], hidec_decoder._advance
+    monkeypatch.setattr(hidec_decoder, "_advance", lambda *args: (decoded.append(len(args[2])), advance(*args))[1])
     classifier = make_classifier(random_hierarchy(60, seed=7), empty_prediction="allow", inference="expand")
     tokens, mask = make_texts(5)
     with torch.no_grad():
@@ -411,7 +411,7 @@ def plain_unit_loss(config, margins, gold, path, plain, text, children):
 
 
 def test_ragged_products_and_their_gradients(monkeypatch):
-    monkeypatch.setattr(hierarchy_decoder, "_NUMBERS_AT_ONCE", 12)
+    monkeypatch.setattr(hidec_decoder, "_NUMBERS_AT_ONCE", 12)
     states = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     table = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     unit, row = torch.tensor([0, 0, 1, 3, 3, 3, 2, 0, 1]), torch.tensor([4, 1, 1, 0, 4, 2, 2, 1, 3])
@@ -422,7 +422,7 @@ def test_ragged_products_and_their_gradients(monkeypatch):
 
 def test_gradients_of_a_wide_unit_add_up_in_half_precision(monkeypatch):
     """A sum of equal numbers in bfloat16 would stop at 256 of them."""
-    monkeypatch.setattr(hierarchy_decoder, "_NUMBERS_AT_ONCE", 3)  # the parts' sums are added up one by one
+    monkeypatch.setattr(hidec_decoder, "_NUMBERS_AT_ONCE", 3)  # the parts' sums are added up one by one
     states, table = (torch.ones(number, 3, dtype=torch.bfloat16, requires_grad=True) for number in (2, 3000))
     products = ragged_products(states, table, torch.zeros(3000, dtype=torch.long), torch.arange(3000))
     to_states, to_table = torch.autograd.grad(products.sum(), (states, table))

@@ -19,7 +19,7 @@ from tiny_models import (
 
 from hf_htc import HiMatchForHierarchicalTextClassification, LabelHierarchy
 from hf_htc.models import modeling_himatch
-from hf_htc.models.label_texts import embed_label_texts
+from hf_htc.models.himatch_label_texts import embed_label_texts
 
 
 # ---------------------------------------------------------------------------------------------- the model

@@ -18,7 +18,7 @@ from tiny_models import (
 )
 
 from hf_htc import LabelHierarchy
-from hf_htc.models.label_texts import embed_label_texts
+from hf_htc.models.himatch_label_texts import embed_label_texts
 
 
 DOT = "himatch, dot product"

@@ -20,7 +20,7 @@ from tiny_models import (
 )
 
 from hf_htc import HiAGMConfig, HiMTLConfig, HiMTLForHierarchicalTextClassification, LabelHierarchy
-from hf_htc.models.branches import BranchCombination, Branches
+from hf_htc.models.himtl_branches import BranchCombination, Branches
 from hf_htc.models.labels import label_log_odds, label_statistics
 from hf_htc.models.losses import multi_label_bce
 from hf_htc.models.modeling_hiagm import TextPropagation
@@ -84,10 +84,10 @@ def test_a_sum_is_for_trees():
     shared = arrays["covering_branches"] > 1
     assert (arrays["combined_sum"] > 1).any(0).tolist() == shared.tolist()
     with pytest.raises(StrictDataclassError, match="'X' lies in several, .* use 'max' or 'mean'"):
-        make_config(LabelHierarchy.from_edges(EDGES), combine="sum")
-    with pytest.raises(StrictDataclassError, match="`combine='sum'` is for branches that share no label, but 'tax'"):
-        make_config(make_dag(), combine="sum")
-    models = [make_model("himtl", make_tree(), combine=combine) for combine in ("sum", "max", "mean")]
+        make_config(LabelHierarchy.from_edges(EDGES), branch_combine="sum")
+    with pytest.raises(StrictDataclassError, match="`branch_combine='sum'` is for branches that share no label, but 'tax'"):
+        make_config(make_dag(), branch_combine="sum")
+    models = [make_model("himtl", make_tree(), branch_combine=combine) for combine in ("sum", "max", "mean")]
     first, *others = [model(**make_batch()).logits for model in models]
     assert all(torch.equal(first, other) for other in others)  # one branch a label
 
@@ -99,7 +99,7 @@ def test_a_sum_is_for_trees():
 def test_loss_over_branches(over, reading):
     arrays, branches, logits = fixture()
     module, logits = combination(branches), logits.requires_grad_()
-    targets = module.spread(torch.tensor(arrays["targets"]))
+    targets = module.to_copies(torch.tensor(arrays["targets"]))
     loss = multi_label_bce(logits, targets, module.label_weights(over, torch.float64))
     torch.testing.assert_close(loss, torch.tensor(arrays[f"loss_total_{reading}"]).squeeze(), **TOLERANCE)
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -207,7 +207,7 @@ def branch_heads(classifier, config):
             weight = dense[number] if dense else propagation.readout.out_weight[copies[:own]]
             head.out_weight = torch.nn.Parameter(weight.detach().clone())
             bias = torch.zeros(len(weight), dtype=torch.float64)
-            where = nodes[:own] if config.output == "masking" else range(own)
+            where = nodes[:own] if config.branch_output == "masking" else range(own)
             bias[torch.tensor(where)] = classifier.out_bias[copies[:own]]
             head.out_bias = torch.nn.Parameter(bias)
         heads.append((head, nodes, copies, (rows, edges, where)))
@@ -216,10 +216,10 @@ def branch_heads(classifier, config):
 
 @pytest.mark.parametrize("options", [
     {"classifier": "flatten"},
-    {"classifier": "node", "combine": "mean"},
+    {"classifier": "node", "branch_combine": "mean"},
     {"classifier": "flatten", "num_structure_layers": 2, "bce_mean": "all"},
-    {"output": "masking"},
-    {"output": "masking", "bce_mean": "branch", "combine": "mean"},
+    {"branch_output": "masking"},
+    {"branch_output": "masking", "bce_mean": "branch", "branch_combine": "mean"},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("hierarchy", [make_tree(), make_dag(), awkward()], ids=["tree", "dag", "awkward"])
 def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
@@ -232,7 +232,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
     logits = classifier(text)
     combined = classifier.combination(logits)
     weights = classifier.combination.label_weights(config.bce_mean, torch.float64)
-    loss = multi_label_bce(logits, classifier.combination.spread(targets), weights)
+    loss = multi_label_bce(logits, classifier.combination.to_copies(targets), weights)
     loss = loss + 0.01 * classifier.branch_heads.l2_regularization()
     loss = loss + 0.1 * classifier.branch_heads.recursive_regularization()
     loss.backward()
@@ -245,7 +245,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
         own = [node for node in nodes if node < hierarchy.num_labels]
         mask = torch.zeros(hierarchy.num_labels, dtype=torch.float64)
         mask[own] = 1
-        if config.output == "masking":  # the paper's words: outputs and targets times the mask, then the cross-entropy
+        if config.branch_output == "masking":  # the paper's words: outputs and targets times the mask, then the cross-entropy
             masked = outputs * mask
             labels = list(range(hierarchy.num_labels))
         else:
@@ -260,7 +260,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
                 expected = expected + 0.1 * 0.5 * difference.square().sum()
         probabilities.append(torch.where(mask > 0, masked, torch.nan))
     probabilities = torch.stack(probabilities)
-    best = probabilities.nanmean(0) if config.combine == "mean" else probabilities.nan_to_num(-1).amax(0)
+    best = probabilities.nanmean(0) if config.branch_combine == "mean" else probabilities.nan_to_num(-1).amax(0)
     torch.testing.assert_close(combined.sigmoid(), best, **TOLERANCE)
     torch.testing.assert_close(loss, expected, **TOLERANCE)
 
@@ -288,7 +288,7 @@ def test_one_hiagm_head_a_branch_gives_the_same(hierarchy, options):
 
 
 def test_masked_outputs_are_seen_by_the_regularization_alone():
-    classifier, _ = make_classifier(make_tree(), output="masking", node_dim=3)
+    classifier, _ = make_classifier(make_tree(), branch_output="masking", node_dim=3)
     readout = classifier.branch_heads.readout
     classifier(torch.randn(4, 16, dtype=torch.float64)).square().sum().backward()
     used = torch.cat([(weight.grad != 0).any(2).flatten(0, 1) for weight in readout.out_weights])
@@ -343,7 +343,7 @@ def test_the_max_constraint_holds_inside_each_branch():
     assert set(output.losses) == {"bce"}
     branches = model.config.get_branches()
     with torch.no_grad():
-        _, text = model.encode(**batch)
+        text = model.text_vectors(model.encode(**batch))
         scores = model.classifier(text).sigmoid().tolist()
     expected = 0.0
     for row, labels in zip(scores, sets):
@@ -370,7 +370,7 @@ def test_the_max_constraint_holds_inside_each_branch():
 def test_auto_choices():
     small = make_config(make_tree())
     assert (small.node_dim, small.classifier, small.bce_mean, small.combine) == (300, "flatten", "branch", "max")
-    assert make_config(make_tree(), output="masking").bce_mean == "all"
+    assert make_config(make_tree(), branch_output="masking").bce_mean == "all"
     assert small.recursive_regularization == 1e-6 and small.l2_regularization == 0
     number = 2_400
     one_branch = LabelHierarchy([f"n{i}" for i in range(number)], [[]] + [[0]] * (number - 1))
@@ -394,9 +394,9 @@ def test_branches_without_a_label_count_for_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base": "himatch"}, "`base` is 'himatch'; allowed are 'hiagm'"),
-        ({"output": "both"}, "`output` is 'both'"),
-        ({"combine": "min"}, "`combine` is 'min'"),
+        ({"branch_method": "himatch"}, "`branch_method` is 'himatch'; allowed are 'hiagm'"),
+        ({"branch_output": "both"}, "`branch_output` is 'both'"),
+        ({"branch_combine": "min"}, "`branch_combine` is 'min'"),
         ({"bce_mean": "labels"}, "`bce_mean` is 'labels'; .* and 'auto'"),
         ({"l2_regularization": -0.1}, "`l2_regularization` is -0.1"),
         ({"recursive_regularization": -1.0}, "`recursive_regularization` is -1.0"),
@@ -406,18 +406,21 @@ def test_branches_without_a_label_count_for_nothing():
         ({"prior": "none"}, "`prior` is 'none'"),
         ({"num_structure_layers": 0}, "`num_structure_layers` is 0"),
         ({"structure_dropout": 1.0}, "`structure_dropout` is 1.0"),
-        ({"output": "masking", "classifier": "node"}, "needs `classifier='flatten'`"),
-        ({"tree_depth": 3}, "`tree_depth` is an option of `base='hitin'`, but `base` is 'hiagm'"),
-        ({"base": "hitin", "node_dim": 8}, "`node_dim` is an option of `base='hiagm'`, but `base` is 'hitin'"),
-        ({"base": "hitin", "train_edge_weights": False}, "`train_edge_weights` is an option of `base='hiagm'`"),
-        ({"base": "hitin", "tree_depth": 1}, "`tree_depth` is 1; it is at least 2"),
-        ({"base": "hitin", "num_mlp_layers": 0}, "`num_mlp_layers` is 0"),
-        ({"base": "hitin", "hidden_dim": 0}, "`hidden_dim` is 0"),
-        ({"base": "hitin", "tree_pooling": "min"}, "`tree_pooling` is 'min'; .* and 'auto'"),
-        ({"base": "hitin", "label_map": "full"}, "`label_map` is 'full'"),
-        ({"base": "hitin", "readout_dropout": 1.0}, "`readout_dropout` is 1.0"),
-        ({"base": "hitin", "coding_trees": [[[0], [0]]]}, "`coding_trees` is no list of 4 trees"),
-        ({"base": "hitin", "coding_trees": [[[0], [0]]] * 4}, "does not fit branch 0: Layer 0 .* has 1 nodes"),
+        ({"branch_output": "masking", "classifier": "node"}, "needs `classifier='flatten'`"),
+        ({"tree_depth": 3}, "`tree_depth` is an option of `branch_method='hitin'`, but `branch_method` is 'hiagm'"),
+        (
+            {"branch_method": "hitin", "node_dim": 8},
+            "`node_dim` is an option of `branch_method='hiagm'`, but `branch_method` is 'hitin'",
+        ),
+        ({"branch_method": "hitin", "train_edge_weights": False}, "`train_edge_weights` is an option of `branch_method='hiagm'`"),
+        ({"branch_method": "hitin", "tree_depth": 1}, "`tree_depth` is 1; it is at least 2"),
+        ({"branch_method": "hitin", "num_mlp_layers": 0}, "`num_mlp_layers` is 0"),
+        ({"branch_method": "hitin", "hidden_dim": 0}, "`hidden_dim` is 0"),
+        ({"branch_method": "hitin", "tree_pooling": "min"}, "`tree_pooling` is 'min'; .* and 'auto'"),
+        ({"branch_method": "hitin", "label_map": "full"}, "`label_map` is 'full'"),
+        ({"branch_method": "hitin", "readout_dropout": 1.0}, "`readout_dropout` is 1.0"),
+        ({"branch_method": "hitin", "coding_trees": [[[0], [0]]]}, "`coding_trees` is no list of 4 trees"),
+        ({"branch_method": "hitin", "coding_trees": [[[0], [0]]] * 4}, "does not fit branch 0: Layer 0 .* has 1 nodes"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -432,8 +435,10 @@ def test_classifiers_that_cannot_fit_are_refused():
         make_config(one_branch, node_dim=300, classifier="flatten")
     alone = LabelHierarchy([f"n{i}" for i in range(number)], [[]] * number)
     assert make_config(alone, node_dim=300).classifier == "flatten"
-    with pytest.raises(StrictDataclassError, match=r"4,271 branches would have 5,472,432,300 parameters; use `output='projec"):
-        make_config(alone, node_dim=300, output="masking")
+    with pytest.raises(
+        StrictDataclassError, match=r"4,271 branches would have 5,472,432,300 parameters; use `branch_output='projec"
+    ):
+        make_config(alone, node_dim=300, branch_output="masking")
 
 
 def test_options_of_the_structure_encoder_that_branches_do_not_have():
@@ -469,7 +474,7 @@ def test_regularization_enters_the_loss():
     labels = torch.tensor([[0], [1], [2], [3]])
     none = make_model("himtl", make_tree(), recursive_regularization=0.0)(**make_batch(), labels=labels)
     assert set(none.losses) == {"bce"}
-    for options in ({}, {"output": "masking", "bce_mean": "branch"}, {"classifier": "node"}):
+    for options in ({}, {"branch_output": "masking", "bce_mean": "branch"}, {"classifier": "node"}):
         model = make_model("himtl", make_tree(), recursive_regularization=0.5, l2_regularization=0.25, **options)
         output = model(**make_batch(), labels=labels)
         heads = model.classifier.branch_heads

@@ -61,11 +61,11 @@ def hitin_heads(classifier, config):
                 pairs += [(norm.weight, place, other.weight), (norm.bias, place, other.bias)]
                 pairs += [(norm.running_mean, place, other.running_mean), (norm.running_var, place, other.running_var)]
         weight = trees.readout.out_weights[group]
-        if config.output == "masking":
+        if config.branch_output == "masking":
             head.out_weight = torch.nn.Parameter(torch.empty(weight.shape[1:], dtype=torch.float64))
             head.out_bias = torch.nn.Parameter(torch.zeros(hierarchy.num_labels, dtype=torch.float64))
         pairs.append((weight, members[group].index(number), head.out_weight))
-        where = torch.tensor(nodes[:own] if config.output == "masking" else range(own))
+        where = torch.tensor(nodes[:own] if config.branch_output == "masking" else range(own))
         with torch.no_grad():
             head.out_bias[where] = classifier.out_bias[copies[:own]]
             for whole, part, other in pairs:
@@ -76,10 +76,10 @@ def hitin_heads(classifier, config):
 
 @pytest.mark.parametrize("options", [
     {},
-    {"tree_depth": 3, "tree_pooling": "max", "label_map": "diagonal", "combine": "mean"},
+    {"tree_depth": 3, "tree_pooling": "max", "label_map": "diagonal", "branch_combine": "mean"},
     {"tree_pooling": "mean", "num_mlp_layers": 1, "bce_mean": "all"},
     {"tree_pooling": "root", "num_mlp_layers": 3, "tree_depth": 3},
-    {"tree_pooling": "max", "output": "masking"},
+    {"tree_pooling": "max", "branch_output": "masking"},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
 @pytest.mark.parametrize("hierarchy", [make_tree(), make_dag(), awkward()], ids=["tree", "dag", "awkward"])
@@ -87,7 +87,7 @@ def test_one_hitin_head_a_branch_gives_the_same(hierarchy, training, options):
     # A probability that drops nothing, but takes the way of the dense map that dropout takes.
     dropout = 1e-15 if training and "label_map" not in options else 0.0
     classifier, config = make_classifier(
-        hierarchy, base="hitin", hidden_dim=3, transformation_dropout=dropout, readout_dropout=0.0, **options
+        hierarchy, branch_method="hitin", hidden_dim=3, transformation_dropout=dropout, readout_dropout=0.0, **options
     )
     trees = classifier.branch_heads
     generator = torch.Generator().manual_seed(2)
@@ -109,7 +109,7 @@ def test_one_hitin_head_a_branch_gives_the_same(hierarchy, training, options):
     edges = edges[(edges < hierarchy.num_labels).all(1)]
     theirs = 0
     for head, own, _, _ in heads:
-        rows = list(range(hierarchy.num_labels)) if config.output == "masking" else own
+        rows = list(range(hierarchy.num_labels)) if config.branch_output == "masking" else own
         local = [[rows.index(p), rows.index(c)] for p, c in edges.tolist() if p in rows and c in rows]
         theirs = theirs + recursive_regularization(head.out_weight, torch.tensor(local, dtype=torch.long).view(-1, 2))
     torch.testing.assert_close(classifier.branch_heads.recursive_regularization(), theirs, **TOLERANCE)
@@ -129,7 +129,7 @@ def test_one_hitin_head_a_branch_gives_the_same(hierarchy, training, options):
 
 
 def test_a_batch_of_one_leaves_the_running_statistics_alone():
-    classifier, _ = make_classifier(make_tree(), base="hitin", hidden_dim=3)
+    classifier, _ = make_classifier(make_tree(), branch_method="hitin", hidden_dim=3)
     norm = classifier.branch_heads.mlps[0].norms[0]
     before = norm.running_mean.clone()
     classifier.train()(torch.randn(1, 16, dtype=torch.float64))
@@ -142,19 +142,19 @@ def test_a_batch_of_one_leaves_the_running_statistics_alone():
 
 
 def test_auto_choices_of_hitin():
-    small = make_config(make_tree(), base="hitin")
+    small = make_config(make_tree(), branch_method="hitin")
     assert (small.hidden_dim, small.label_map, small.tree_pooling, small.tree_depth) == (16, "dense", "sum", 2)
     assert small.node_dim is None and small.readout_dropout == 0.5 and small.transformation_dropout == 0.1
     many = stars([8] * 589)
-    large = make_config(many, hidden_size=768, base="hitin")
+    large = make_config(many, hidden_size=768, branch_method="hitin")
     assert (large.hidden_dim, large.label_map, large.tree_pooling) == (64, "diagonal", "mean")
     assert [len(tree) for tree in large.coding_trees] == [2] * 589
     with torch.device("meta"):
         assert 20_000_000 < count(HiMTLClassifier(large)) < 51_000_000
-    with pytest.raises(StrictDataclassError, match="589 branches would have .* parameters; use `output='projection'`"):
-        make_config(many, base="hitin", output="masking", hidden_dim=768)
+    with pytest.raises(StrictDataclassError, match="589 branches would have .* parameters; use `branch_output='projection'`"):
+        make_config(many, branch_method="hitin", branch_output="masking", hidden_dim=768)
     with pytest.raises(StrictDataclassError, match="`label_map='dense'` would have 2,500,000,000 parameters in 1 branches"):
-        make_config(stars([50_000]), base="hitin", label_map="dense", tree_pooling="root", hidden_dim=1, coding_trees=[])
+        make_config(stars([50_000]), branch_method="hitin", label_map="dense", tree_pooling="root", hidden_dim=1, coding_trees=[])
 
 
 def test_dropout_places_of_hitin():
@@ -179,7 +179,7 @@ def test_hitin_grows_with_the_branches(sizes, hitin, himtl):
     hierarchy, text_config = stars(sizes), make_encoder_config(hidden_size=768, num_attention_heads=12)
     with torch.device("meta"):
         whole = HiTINClassifier(HiTINConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls"))
-        config = HiMTLConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls", base="hitin")
+        config = HiMTLConfig(text_config=text_config, hierarchy=hierarchy, pooling="cls", branch_method="hitin")
         split = HiMTLClassifier(config)
     assert (config.hidden_dim, config.tree_depth, config.label_map, config.tree_pooling) == (768, 2, "dense", "sum")
     assert round((count(whole) + 2 * sum(sizes)) / 1e6, 2) == hitin

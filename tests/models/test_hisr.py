@@ -13,17 +13,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_htc import HiSRConfig, LabelHierarchy
+from hf_htc.models.hisr_ranking import SequenceRanking
 from hf_htc.models.losses import multi_label_bce
-from hf_htc.models.sequence_ranking import SequenceRanking
 
 
 FIXTURE = json.loads((Path(__file__).parent.parent / "fixtures" / "global" / "hisr_losses.json").read_text())
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 CHOICES = {
-    "sign": ("corrected", "printed"),
-    "positive": ("mean_of_labels", "mean_of_paths"),
-    "candidates": ("without_sequences_inside_gold", "all_sequences", "without_f1_equal_1"),
-    "negatives": ("all", "selected"),
+    "ranking_sign": ("corrected", "printed"),
+    "ranking_positive": ("mean_of_labels", "mean_of_paths"),
+    "ranking_candidates": ("without_sequences_inside_gold", "all_sequences", "without_f1_equal_1"),
+    "ranking_negatives": ("all", "selected"),
 }
 
 
@@ -71,8 +71,8 @@ def losses_by_loops(hierarchy, p, gold, config):
     if not gold:
         return p.sum() * 0, p.sum() * 0
     probabilities = [sum(p[i] for i in sequence) / len(sequence) for sequence in sequences]
-    ids, groups = groups_of(sequences, probabilities, gold, config.candidates)
-    if config.positive == "mean_of_labels":
+    ids, groups = groups_of(sequences, probabilities, gold, config.ranking_candidates)
+    if config.ranking_positive == "mean_of_labels":
         truth = sum(p[i] for i in gold) / len(gold)
     else:
         ends = [n for n in gold if not any(n in sequences[other] for other in gold - {n})]
@@ -80,9 +80,9 @@ def losses_by_loops(hierarchy, p, gold, config):
     best = [group[0] for group in groups]
 
     def hinge(better, worse, margin):
-        return torch.relu((worse - better if config.sign == "corrected" else better - worse) + margin)
+        return torch.relu((worse - better if config.ranking_sign == "corrected" else better - worse) + margin)
 
-    negatives = ids if config.negatives == "all" else best
+    negatives = ids if config.ranking_negatives == "all" else best
     positive = p.sum() * 0 + sum(hinge(truth, probabilities[n], config.positive_margin) for n in negatives)
     negative = p.sum() * 0
     for (i, a), (j, b) in itertools.combinations(enumerate(best), 2):
@@ -113,15 +113,15 @@ def test_values_and_gradients_of_the_equations(sample):
     logits = torch.logit(torch.tensor([sample["prob"]], dtype=torch.float64))
     targets = multi_hot([sample["gold"]], 11)
     compared = 0
-    for candidates in CHOICES["candidates"]:
+    for candidates in CHOICES["ranking_candidates"]:
         for name, expected in sample[candidates].items():
             if not name.startswith("L_"):
                 continue
             options = {
-                "candidates": candidates,
-                "sign": "printed" if "as_printed" in name else "corrected",
-                "positive": "mean_of_paths" if name.endswith("Pp_paths") else "mean_of_labels",
-                "negatives": "selected" if "selected_only" in name else "all",
+                "ranking_candidates": candidates,
+                "ranking_sign": "printed" if "as_printed" in name else "corrected",
+                "ranking_positive": "mean_of_paths" if name.endswith("Pp_paths") else "mean_of_labels",
+                "ranking_negatives": "selected" if "selected_only" in name else "all",
             }
             values = make_ranking(hierarchy, **options)(logits, targets)[0 if name.startswith("L_pn") else 1]
             torch.testing.assert_close(values, torch.tensor([expected], dtype=torch.float64), **TOLERANCE, msg=name)
@@ -144,8 +144,8 @@ def test_sequences_their_probabilities_groups_and_choices(sample):
     torch.testing.assert_close(probabilities[:, label_of], expected, **TOLERANCE)
     targets = multi_hot([sample["gold"]], 11) > 0.5
     overlap, size = ranking.collect(targets.long()), targets.sum(1, keepdim=True)
-    for candidates in CHOICES["candidates"]:
-        ranking = make_ranking(hierarchy, candidates=candidates)
+    for candidates in CHOICES["ranking_candidates"]:
+        ranking = make_ranking(hierarchy, ranking_candidates=candidates)
         wanted = sample[candidates]
         pool = ranking._candidates(overlap, size)
         assert int(pool.sum()) == wanted["num_sequences"]
@@ -165,8 +165,8 @@ def test_as_printed_the_perfect_predictor_pays_more_than_the_inverted_one():
     gold = multi_hot([[0, 3, 8]], 11)
     perfect = (2 * gold.double() - 1) * 60
     values = {}
-    for sign in CHOICES["sign"]:
-        ranking = make_ranking(hierarchy, sign=sign, candidates="all_sequences")
+    for sign in CHOICES["ranking_sign"]:
+        ranking = make_ranking(hierarchy, ranking_sign=sign, ranking_candidates="all_sequences")
         values[sign] = [float(ranking(logits, gold)[0]) for logits in (perfect, -perfect)]
     # Perfect: P = 1 for the truth and its prefixes, 2/3 and 1/2 for two sequences, 0 for six. 3 * 0.5 + 5/6 + 1 + 6 * 1.5.
     assert values["printed"] == pytest.approx([37 / 3, 5 / 3])
@@ -184,11 +184,11 @@ def test_by_hand():
     positive, negative = make_ranking(hierarchy)(torch.logit(p), gold)
     # The truth has 0.7, c's sequence 0.6, d's 0.9: (0.6 - 0.7 + 0.5) + (0.9 - 0.7 + 0.5); one pair, 0.9 - 0.6 + 0.15.
     assert float(positive) == pytest.approx(0.4 + 0.7) and float(negative) == pytest.approx(0.45)
-    positive, negative = make_ranking(hierarchy, candidates="all_sequences")(torch.logit(p), gold)
+    positive, negative = make_ranking(hierarchy, ranking_candidates="all_sequences")(torch.logit(p), gold)
     # a has 0.8 and F1 2/3, b's sequence 0.7 and F1 1: (0.8 - 0.7 + 0.5) + 0.5 more; ranks 0.7, 0.8, 0.6, 0.9.
     assert float(positive) == pytest.approx(0.6 + 0.5 + 0.4 + 0.7)
     assert float(negative) == pytest.approx((0.1 + 0.15) + (-0.1 + 0.3) + (0.2 + 0.45) + 0 + (0.1 + 0.3) + (0.3 + 0.15))
-    positive, negative = make_ranking(hierarchy, sign="printed", max_rank_distance=1)(torch.logit(p), gold)
+    positive, negative = make_ranking(hierarchy, ranking_sign="printed", max_rank_distance=1)(torch.logit(p), gold)
     assert float(positive) == pytest.approx((0.7 - 0.6 + 0.5) + (0.7 - 0.9 + 0.5)) and float(negative) == 0
 
 
@@ -232,7 +232,7 @@ def test_many_groups_are_found_exactly():
     generator = torch.Generator().manual_seed(0)
     sets = [torch.randperm(len(parents), generator=generator)[:k].tolist() for k in (1, 3, 6, 11, 17, 30)]
     targets = multi_hot(sets, len(parents)) > 0.5
-    ranking = make_ranking(hierarchy, candidates="all_sequences")
+    ranking = make_ranking(hierarchy, ranking_candidates="all_sequences")
     overlap, size = ranking.collect(targets.long()), targets.sum(1, keepdim=True)
     rank, num_groups = ranking._ranks(overlap, size, torch.ones_like(targets))
     largest = 0
@@ -250,13 +250,13 @@ def test_many_groups_are_found_exactly():
 def test_the_first_of_equally_probable_sequences_is_chosen():
     hierarchy = LabelHierarchy(["a", "b", "c"], [[], [], []])
     logits = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
-    ranking = make_ranking(hierarchy, negatives="selected")
+    ranking = make_ranking(hierarchy, ranking_negatives="selected")
     ranking(logits, multi_hot([[0]], 3))[0].sum().backward()
     assert logits.grad[0].tolist() == pytest.approx([-0.25, 0.25, 0.0])
 
 
 def test_documents_without_ground_truth_or_candidates_cost_nothing():
-    ranking = make_ranking(make_dag(), candidates="without_sequences_inside_gold")
+    ranking = make_ranking(make_dag(), ranking_candidates="without_sequences_inside_gold")
     logits = torch.randn(2, 8, requires_grad=True)
     positive, negative = ranking(logits, multi_hot([[], range(8)], 8))
     assert positive.tolist() == negative.tolist() == [0.0, 0.0]
@@ -277,7 +277,7 @@ def test_half_precision_and_saturated_logits_give_finite_float32():
 def test_the_losses_alone_rank_the_truth_and_what_is_near_it(sign, goes_up):
     hierarchy, gold = fixture_hierarchy(), multi_hot([[0, 3, 8]], 11)
     logits = torch.zeros(1, 11, dtype=torch.float64, requires_grad=True)
-    ranking, optimizer = make_ranking(hierarchy, sign=sign), torch.optim.Adam([logits], lr=0.1)
+    ranking, optimizer = make_ranking(hierarchy, ranking_sign=sign), torch.optim.Adam([logits], lr=0.1)
     for _ in range(300):
         optimizer.zero_grad()
         sum(ranking(logits, gold)).sum().backward()
@@ -354,11 +354,11 @@ def test_without_ranking_it_is_hiagm():
         ({"positive_margin": 0.2}, ["positive_negative"]),
         ({"negative_margin": 0.3}, ["negative_negative"]),
         ({"max_rank_distance": 1}, ["negative_negative"]),
-        ({"sign": "printed"}, ["negative_negative", "positive_negative"]),
-        ({"positive": "mean_of_paths"}, ["positive_negative"]),
-        ({"candidates": "all_sequences"}, ["negative_negative", "positive_negative"]),
-        ({"candidates": "without_f1_equal_1"}, ["negative_negative", "positive_negative"]),
-        ({"negatives": "selected"}, ["positive_negative"]),
+        ({"ranking_sign": "printed"}, ["negative_negative", "positive_negative"]),
+        ({"ranking_positive": "mean_of_paths"}, ["positive_negative"]),
+        ({"ranking_candidates": "all_sequences"}, ["negative_negative", "positive_negative"]),
+        ({"ranking_candidates": "without_f1_equal_1"}, ["negative_negative", "positive_negative"]),
+        ({"ranking_negatives": "selected"}, ["positive_negative"]),
         ({"ranking_weight": 0.1}, ["negative_negative", "positive_negative"]),
         ({"bce_reduction": "mean"}, ["bce"]),
     ],
@@ -429,10 +429,10 @@ def test_without_a_structure_encoder_no_messages_are_passed(method):
         ({"positive_margin": float("nan")}, "`positive_margin` is nan"),
         ({"negative_margin": -1}, "`negative_margin` is -1"),
         ({"max_rank_distance": 0}, "`max_rank_distance` is 0; it is at least 1, or None"),
-        ({"sign": "minus"}, "`sign` is 'minus'; allowed are 'corrected', 'printed'"),
-        ({"positive": "max"}, "`positive` is 'max'"),
-        ({"candidates": "all"}, "`candidates` is 'all'; allowed are 'all_sequences'"),
-        ({"negatives": "some"}, "`negatives` is 'some'"),
+        ({"ranking_sign": "minus"}, "`ranking_sign` is 'minus'; allowed are 'corrected', 'printed'"),
+        ({"ranking_positive": "max"}, "`ranking_positive` is 'max'"),
+        ({"ranking_candidates": "all"}, "`ranking_candidates` is 'all'; allowed are 'all_sequences'"),
+        ({"ranking_negatives": "some"}, "`ranking_negatives` is 'some'"),
         ({"bce_reduction": "none"}, "`bce_reduction` is 'none'"),
         ({"structure_encoder": "gat"}, "`structure_encoder` is 'gat'; allowed are 'gcn', 'tree_lstm', 'none'"),
     ],

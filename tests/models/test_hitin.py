@@ -13,7 +13,7 @@ from torch import nn
 
 import hf_htc
 from hf_htc import HiTINConfig, LabelHierarchy
-from hf_htc.models.coding_tree import build_coding_tree
+from hf_htc.models.hitin_coding_tree import build_coding_tree
 from hf_htc.models.losses import recursive_regularization
 from hf_htc.models.modeling_hitin import HiTINClassifier, NodeNorm, TreeIsomorphismNetwork
 

@@ -24,7 +24,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from hf_htc import HPTConfig, HPTForHierarchicalTextClassification, LabelHierarchy
-from hf_htc.models.label_graph import GraphAttention, GraphMean, LabelGraph, graph_edges
+from hf_htc.models.hpt_label_graph import GraphAttention, GraphMean, LabelGraph, graph_edges
 
 
 FIXTURE = {
@@ -107,7 +107,7 @@ def make_graph(hierarchy, size=16, **options):
 def test_only_the_levels_are_made_in_the_last_layer(form, size):
     hierarchy = make_dag()
     for edges in ("both", "released"):
-        graph, labels, levels = make_graph(hierarchy, size, graph_form=form, num_graph_layers=2, edges=edges)
+        graph, labels, levels = make_graph(hierarchy, size, graph_form=form, num_graph_layers=2, graph_edges=edges)
         nodes = torch.cat([labels, levels])
         for layer in graph.layers:
             nodes = layer(nodes, graph.source, graph.target)
@@ -130,7 +130,7 @@ def test_half_precision_sums_over_all_labels_of_a_level(form):
 
 @pytest.mark.parametrize(("kind", "reaches"), [("both", True), ("to_levels", True), ("released", False)])
 def test_labels_reach_the_prompts_unless_as_released(kind, reaches):
-    graph, labels, levels = make_graph(make_tree(), edges=kind, num_graph_layers=1)
+    graph, labels, levels = make_graph(make_tree(), graph_edges=kind, num_graph_layers=1)
     labels.requires_grad_()
     (gradient,) = torch.autograd.grad(graph(labels, levels).square().sum(), labels)
     assert bool((gradient != 0).any(1).all()) is reaches and bool((gradient != 0).any()) is reaches
@@ -157,7 +157,7 @@ def scores_by_hand(model, ids):
         words = model.get_input_embeddings()(torch.tensor(ids))
         prompts = head.graph(head.label_embeddings, head.level_embeddings)
         rows, places, behind = list(words), [], []
-        if config.template == "released":
+        if config.prompt_template == "released":
             behind = [rows.pop()]
         for prompt in prompts:
             rows += [prompt, head.slot_embedding]
@@ -280,7 +280,7 @@ def test_masked_language_modelling_is_of_training_only():
 
 
 def test_the_last_token_of_the_released_template_is_never_masked():
-    model, batch = make_model("hpt", make_tree(), template="released").train(), make_batch()
+    model, batch = make_model("hpt", make_tree(), prompt_template="released").train(), make_batch()
     model.config.mlm_probability = 0.99
     torch.manual_seed(0)
     vector = model.classifier.mask_embedding
@@ -385,7 +385,7 @@ def test_the_head_grows_with_the_tokenizer(pretrained):
     ("options", "message"),
     [
         ({"level_loss": "flat"}, "allowed are 'per_level', 'joint'"),
-        ({"edges": "down"}, "allowed are 'both', 'to_levels', 'released'"),
+        ({"graph_edges": "down"}, "allowed are 'both', 'to_levels', 'released'"),
         ({"mlm_weight": -1.0}, "`mlm_weight` is -1.0; it is at least 0"),
         ({"mlm_probability": 1.0}, r"`mlm_probability` is 1.0; it lies in \[0, 1\)"),
         ({"mlm_head": "own"}, "allowed are 'pretrained', 'fresh', 'identity' and 'auto'"),

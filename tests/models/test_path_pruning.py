@@ -8,7 +8,7 @@ import torch
 from tiny_models import make_encoder_config
 
 from hf_htc import LabelHierarchy, PTMTTaxoFormerConfig
-from hf_htc.models.path_pruning import PathPruning
+from hf_htc.models.coherence import PathPruning
 
 
 def random_hierarchy(seed):

@@ -14,8 +14,8 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import make_dag, make_model, make_texts, make_tokenizer, make_tree
 
 import hf_htc
-from hf_htc.models.decoding import DECODERS
 from hf_htc.models.errors import HTCError
+from hf_htc.models.prediction import DECODERS
 
 
 METHODS = list(hf_htc.METHODS)

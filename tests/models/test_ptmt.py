@@ -65,7 +65,7 @@ def hot(sets, number):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("template", ["section", "appendix"])
 def test_positions_of_prompts_slots_and_separator(template, side):
-    model = make_ptmt(template=template, num_prompts=2)
+    model = make_ptmt(prompt_template=template, num_prompts=2)
     batch, head = make_batch(), model.classifier
     if side == "left":
         shifts = (batch["attention_mask"] == 0).sum(1).tolist()
@@ -82,7 +82,7 @@ def test_positions_of_prompts_slots_and_separator(template, side):
 
 
 def test_a_decoder_gets_a_separator_only_where_it_is_read():
-    section, appendix = (make_ptmt(encoder="gpt2", template=template) for template in ("section", "appendix"))
+    section, appendix = (make_ptmt(encoder="gpt2", prompt_template=template) for template in ("section", "appendix"))
     assert section.classifier.separator is None and section.config.num_prompt_tokens == 5 + 3
     assert appendix.classifier.separator is not None and appendix.config.num_prompt_tokens == 5 + 1 + 3
 
@@ -97,7 +97,7 @@ def toy():
 def test_toy_example_learns_labels_that_stop_at_the_first_level():
     hierarchy, slots = toy(), 3
     assert hierarchy.num_levels == slots and [len(unit) for unit in hierarchy.level_units()] == [3, 7, 1]
-    model = without_dropout(make_ptmt(hierarchy, template="appendix", num_prompts=3, statistics=False)).train()
+    model = without_dropout(make_ptmt(hierarchy, prompt_template="appendix", num_prompts=3, statistics=False)).train()
     sets = hierarchy.encode([["A", "A/AA", "A/AA/AAA"], ["C"]])
     model.set_label_statistics(sets)
     tokens = {"input_ids": torch.tensor([[17, 18, 19], [28, 29, 30]]), "attention_mask": torch.ones(2, 3, dtype=torch.long)}
@@ -121,7 +121,7 @@ def test_toy_example_learns_labels_that_stop_at_the_first_level():
     ("encoder", "options"),
     [
         ("bert", {}),
-        ("bert", {"use_mlm_transform": False, "template": "appendix"}),
+        ("bert", {"use_mlm_transform": False, "prompt_template": "appendix"}),
         ("roberta", {"unit_loss": "hbm"}),
         ("t5", {"unit_loss": "zlpr"}),
         ("gpt2", {}),
@@ -143,7 +143,7 @@ def test_scores_by_loops(make, encoder, options):
         states = states * (16**-0.5 if encoder in ("t5", "gpt2") else options.get("state_scale", 1))
         expected = torch.empty(4, hierarchy.num_labels)
         for row in range(4):
-            first = int(batch["attention_mask"][row].sum()) + 5 + (options.get("template") == "appendix")
+            first = int(batch["attention_mask"][row].sum()) + 5 + (options.get("prompt_template") == "appendix")
             for label in range(hierarchy.num_labels):
                 state = states[row, first + hierarchy.levels[label] - 1]
                 state = state if options.get("use_mlm_transform") is False else head.mlm(state)
@@ -461,7 +461,7 @@ SINGLE = [[0, 1, 2], [7], [0, 4], []]  # whole path, first level, second level, 
 def test_single_label_logits_and_losses_by_loops():
     hierarchy = make_tree()
     for options in ({}, {"unit_loss": "asl"}):
-        model = make_ptmt(problem="single_label", prune=False, **options)
+        model = make_ptmt(level_problem="single_label", prune=False, **options)
         nn.init.normal_(model.classifier.none_tokens, std=0.2)
         targets = hot(hierarchy.close(SINGLE), 13)
         output = model(**make_batch(), labels=targets)
@@ -499,7 +499,7 @@ def test_single_label_logits_and_losses_by_loops():
 def test_single_label_starts_at_the_shares_and_learns_where_documents_stop():
     hierarchy = make_tree()
     sets = hierarchy.close(SINGLE)
-    model = without_dropout(make_ptmt(problem="single_label", statistics=False)).train()
+    model = without_dropout(make_ptmt(level_problem="single_label", statistics=False)).train()
     model.set_label_statistics(sets)
     for level, unit in enumerate(hierarchy.level_units()):
         none = sum(not set(unit) & set(row) for row in sets)
@@ -519,13 +519,13 @@ def test_single_label_starts_at_the_shares_and_learns_where_documents_stop():
 
 
 def test_single_label_refuses_two_labels_on_a_level():
-    model = make_ptmt(problem="single_label")
-    with pytest.raises(ValueError, match="Document 1 of the batch has 2 labels on level 2; `problem='single_label'` takes"):
+    model = make_ptmt(level_problem="single_label")
+    with pytest.raises(ValueError, match="Document 1 of the batch has 2 labels on level 2; `level_problem='single_label'` takes"):
         model(**make_batch(2), labels=hot(make_tree().close([[0], [1, 4]]), 13))
 
 
 def test_single_label_exports_and_reloads(tmp_path):
-    model, batch = make_ptmt(make_dag(), problem="single_label"), make_batch()
+    model, batch = make_ptmt(make_dag(), level_problem="single_label"), make_batch()
     size = torch.export.Dim("batch", min=2, max=16)
     exported = torch.export.export(model, (), kwargs=batch, dynamic_shapes=dict.fromkeys(batch, {0: size})).module()
     other = make_batch(3, seed=2)
@@ -549,8 +549,8 @@ def test_longer_texts_are_cut_to_leave_room(encoder, caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"template": "none"}, "`template` is 'none'; allowed are 'section', 'appendix'"),
-        ({"problem": "multiclass"}, "`problem` is 'multiclass'"),
+        ({"prompt_template": "none"}, "`prompt_template` is 'none'; allowed are 'section', 'appendix'"),
+        ({"level_problem": "multiclass"}, "`level_problem` is 'multiclass'"),
         ({"prune": "always"}, "`prune` is 'always'; allowed are True, False, 'auto'"),
         ({"l1_scope": "batch"}, "`l1_scope` is 'batch'"),
         ({"l1_weight": -1}, "`l1_weight` is -1; it is at least 0"),
@@ -563,8 +563,11 @@ def test_longer_texts_are_cut_to_leave_room(encoder, caplog):
         ({"mlm_probability": 0}, "`mlm_probability` is 0, so that no word is ever masked; use `mlm_alpha=0`"),
         ({"label_mask_probability": 0}, r"`label_mask_probability` is 0; it lies in \(0, 1\]"),
         ({"state_scale": 0}, "`state_scale` is 0; give a number above 0"),
-        ({"unit_loss": "cross_entropy"}, "`problem='multi_label'` allowed are 'bce', 'zlpr', 'hbm', 'asl', 'wasl' and 'auto'"),
-        ({"unit_loss": "wasl", "problem": "single_label"}, "allowed are 'cross_entropy', 'asl' and 'auto'"),
+        (
+            {"unit_loss": "cross_entropy"},
+            "`level_problem='multi_label'` allowed are 'bce', 'zlpr', 'hbm', 'asl', 'wasl' and 'auto'",
+        ),
+        ({"unit_loss": "wasl", "level_problem": "single_label"}, "allowed are 'cross_entropy', 'asl' and 'auto'"),
         ({"pooling": "pooler"}, "reads the tokens; nobody would read the part that `pooling='pooler'` trains"),
         ({"num_prompts": 40}, None),
     ],

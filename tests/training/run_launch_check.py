@@ -18,7 +18,7 @@ spec.loader.exec_module(launch)
 def check():
     processes = PartialState(cpu="--use_cpu" in sys.argv).num_processes
     try:
-        launch.check_launch()
+        launch.check_launch(look_at_launcher=True)
     except ValueError as error:
         say(f"REFUSED {error}")
     else:

@@ -3,12 +3,11 @@
 import os
 import signal
 import sys
-import threading
 
 import pytest
+from kills import leave_locks
 from loop_runs import equal_weights, make_arguments
 from tiny_models import make_model, make_tree
-from tqdm import tqdm
 from training_data import make_dataset
 
 from hf_htc.data import tokenize_dataset
@@ -46,7 +45,7 @@ def die_at(moment, folder, *run):
     """A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did."""
     child = os.fork()
     if child == 0:
-        tqdm.set_lock(threading.RLock())  # that of the parent would stay locked
+        leave_locks()
         seen = []
 
         def happens(*_):

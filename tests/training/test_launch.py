@@ -9,6 +9,7 @@ import pytest
 from accelerate import PartialState
 from torch import distributed
 
+from hf_htc.training import launch
 from hf_htc.training.launch import check_launch, launch_arguments, leave_group
 
 
@@ -96,6 +97,13 @@ def test_launches(name, outputs):
 )
 def test_the_launcher_is_known_by_its_command(command, arguments):
     assert launch_arguments(command) == arguments
+
+
+def test_only_the_command_line_looks_at_its_parents(monkeypatch):
+    monkeypatch.setattr(launch, "_launcher", lambda: (["--cpu", "--num_processes", "3", "x.py"], Path()))
+    check_launch(num_processes=1)  # what `build_trainer` and the loop call
+    with pytest.raises(ValueError, match="`accelerate launch` was asked for 3 processes, but with `--cpu` it starts"):
+        check_launch(num_processes=1, look_at_launcher=True)
 
 
 def test_copies_are_told_from_processes_that_train_together(monkeypatch):

@@ -10,7 +10,6 @@ from hf_htc.cli.common import DataArguments
 from hf_htc.cli.train import RunArguments, parse_with_paper_settings
 from hf_htc.models.errors import HTCError
 from hf_htc.training import HTCTrainingArguments, paper_settings
-from hf_htc.training.paper_settings import settings_file
 
 
 WITH_A_PAPER = [method for method in hf_htc.METHODS if method != "flat"]
@@ -23,7 +22,7 @@ def parsed(*arguments):
 
 @pytest.mark.parametrize("method", WITH_A_PAPER)
 def test_file_options_and_page_agree(method):
-    settings, text = paper_settings(method), settings_file(method).read_text(encoding="utf-8")
+    settings, text = paper_settings(method), hf_htc.METHODS[method].paper_settings.read_text(encoding="utf-8")
     lines = re.findall(r"^(\w+): (\S+)  # (.+)$", text, re.MULTILINE)
     assert [name for name, *_ in lines] == list(settings) and len(settings) >= 5  # each with where it stands
     page = resources.files("hf_htc.model_cards").joinpath(f"{method}.md").read_text(encoding="utf-8")

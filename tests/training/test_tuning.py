@@ -23,7 +23,7 @@ from hf_htc.models.modeling_textrcnn import TextRCNNModel
 from hf_htc.models.whole_files import whole_file
 from hf_htc.training import HTCTrainingArguments, search_spaces
 from hf_htc.training.optimizer import is_classifier_parameter
-from hf_htc.training.search_spaces import SPACES, check_against_config, read_search_space, search_space, suggest
+from hf_htc.training.search_spaces import check_against_config, read_search_space, search_space, suggest
 from hf_htc.training.tuning import (
     MedianAtSameShare,
     enqueue,
@@ -312,7 +312,6 @@ def test_a_resumed_study_draws_new_values_and_repeats_what_was_cut_off(tmp_path)
 
 @pytest.mark.parametrize("method", hf_htc.METHODS)
 def test_every_method_has_a_space_that_its_config_takes(method):
-    assert method in SPACES
     config_class = hf_htc.config_class(method)
     space = search_space(method, config_class)
     assert {"learning_rate", "classifier_learning_rate", "text_dropout"} <= set(space)
@@ -341,7 +340,7 @@ def test_changes_add_replace_and_take_out(tmp_path):
     assert "learning_rate" not in search_space("hiagm", HIAGM, encoder_rate=1e-3, fixed=["learning_rate"])
     assert search_space("hiagm", HIAGM, encoder_rate=1e-3, changes=changes)["learning_rate"] == space["learning_rate"]
     with pytest.raises(ValueError, match="Nothing is left to search"):
-        search_space("flat", hf_htc.config_class("flat"), fixed=SPACES["flat"])
+        search_space("flat", hf_htc.config_class("flat"), fixed=hf_htc.METHODS["flat"].search_space)
 
 
 @pytest.mark.parametrize(
