@@ -276,10 +276,10 @@ def losses_and_scores(log_history):
 
 def write_predictions(results, folder):
     """`predictions_<split>.jsonl` for every [`EvaluationResult`] of `results`, `dict` by split."""
-    from hf_htc.evaluation.predictions import write_records
+    from hf_htc.data import documents
 
     for split, result in results.items():
-        write_records(result.records, Path(folder) / f"predictions_{split}.jsonl")
+        documents.write_predictions(result.records, Path(folder) / f"predictions_{split}.jsonl")
 
 
 def write_reports(results, folder, model, title, **more):

@@ -47,32 +47,44 @@ def find_columns(columns, options, name, table=None, unlabelled=False):
     texts, groups = options.text_names(columns), options.label_groups(columns)
     if table is not None and not table.header and not any(column in columns for column in options.wanted()):
         return _by_position(columns, options, name, table)
-    open_text, open_labels = texts == ["text"] and "text" not in columns, groups == [["labels"]] and "labels" not in columns
-    if open_text:
-        texts = _other_name("text", columns, [c for group in groups for c in group]) or texts
-    if open_labels:
-        found = _other_name("labels", columns, texts)
-        groups = [found] if found else groups
+    is_open = groups == [["labels"]] and "labels" not in columns
+    if is_open:
+        groups = [_other_name("labels", columns, texts) or ["labels"]]
+    texts = text_columns(columns, options, [column for group in groups for column in group])
+    if is_open and groups == [["labels"]] and not unlabelled and all(column in columns for column in texts):
+        groups = [_only_other("labels", columns, texts, but=TEXT_WORDS) or ["labels"]]
     labels = [column for group in groups for column in group]
-    if open_text and texts == ["text"] and (unlabelled or all(column in columns for column in labels)):
-        texts = _only_other("text", columns, labels) or texts
-    elif open_labels and groups == [["labels"]] and not unlabelled and all(column in columns for column in texts):
-        found = _only_other("labels", columns, texts, but=TEXT_WORDS)
-        groups = [found] if found else groups
-    missing = [column for column in texts if column not in columns]
-    missing += [column for group in groups for column in group if column not in columns]
+    missing = [column for column in [*texts, *labels] if column not in columns]
     if not missing:
         return texts, groups
-    if unlabelled and missing == [column for group in groups for column in group]:
+    if unlabelled and missing == labels:
         return texts, []
     close = difflib.get_close_matches(missing[0], columns, n=1, cutoff=0.5)
-    labels = [column for group in groups for column in group]
     raise HTCError(
         f"{name} has no column {missing[0]!r}; its columns are {columns}. Name the right ones with `text_column` and "
         "`label_column`"
         + (f", e.g. {close[0]!r}." if close else ".")
         + (" Where a file has no labels, pass `allow_unlabelled=True`." if missing[0] in labels and texts[0] in columns else "")
     )
+
+
+def text_columns(columns, options, taken=()):
+    """
+    The columns of the text; where the default name is missing, another usual one, or the only other column, which is said.
+
+    Args:
+        columns (`list[str]`): What there is.
+        options ([`ReadOptions`]).
+        taken (`list[str]`): Columns of labels.
+
+    Returns:
+        `list[str]`: some may be missing in `columns`.
+    """
+    texts = options.text_names(columns)
+    if texts != ["text"] or "text" in columns:
+        return texts
+    labels = ("labels", *map(str.lower, OTHER_NAMES["labels"]))
+    return _other_name("text", columns, taken) or _only_other("text", columns, taken, but=labels) or texts
 
 
 def _other_name(default, columns, taken):

@@ -15,13 +15,13 @@ from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError, reason_of, refusing
 from hf_htc.models.whole_files import whole_file
 
-from .columns import OTHER_NAMES, short
+from .columns import short, text_columns
 from .json_files import UNREADABLE, parse_line, read_json
 from .options import ReadOptions
 from .problems import ProblemLog
 from .readers import LABEL_MARK, check_file, packed_arrow, recognise
 from .recognise import Recognised
-from .sniffing import sniff_table
+from .sniffing import BY_SUFFIX, sniff_table
 from .tables import name_columns, read_xlsx, table_rows
 
 
@@ -120,16 +120,11 @@ def _text(value, place):
 
 
 def _text_columns(columns, options, name):
-    texts = options.text_names(columns)
-    if all(column in columns for column in texts):
-        return texts
-    if texts == ["text"]:
-        others = [column for column in OTHER_NAMES["text"] if column in columns]
-        if len(others) == 1 or (len(columns) == 1 and columns[0] not in ("labels", *OTHER_NAMES["labels"])):
-            logger.info(f"There is no column 'text' in {name}; {(others or columns)[0]!r} is taken.")
-            return others or columns
-    missing = next(column for column in texts if column not in columns)
-    raise HTCError(f"{name} has no column {missing!r}; its columns are {columns}. Name the right one with `text_column`.")
+    texts = text_columns(columns, options)
+    missing = next((column for column in texts if column not in columns), None)
+    if missing is not None:
+        raise HTCError(f"{name} has no column {missing!r}; its columns are {columns}. Name the right one with `text_column`.")
+    return texts
 
 
 def _json_lines(file):
@@ -184,7 +179,7 @@ def _arrow_rows(path, facts):
 def _table(file, options):
     """[`TableFacts`] of a text table with the column of the texts; `None` for one text per line."""
     sample, whole = file.sample()
-    named = file.suffix in (".csv", ".tsv", ".tab", ".psv")
+    named = file.suffix in BY_SUFFIX
     settings = options.delimiter, options.quoting, options.header
     try:
         facts = sniff_table(sample, file.name, *settings, options.text_names(), file.suffix, file.facts.newline, whole)

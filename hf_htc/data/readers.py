@@ -25,6 +25,7 @@ from .json_files import UNREADABLE, is_lines, parse_json, read_json, read_jsonl
 from .lines import split_lines
 from .problems import Origin, RowProblems
 from .recognise import Recognised, TextFile, markup_of, open_binary, open_text
+from .sniffing import BY_SUFFIX
 from .tables import read_table, read_xlsx
 
 
@@ -123,7 +124,7 @@ def recognise(path, encoding=None):
         raise HTCError(
             f"is {markup_of(begin)}, which is not read as data.", file=file.name, mend="Export it as CSV, JSON lines or Parquet."
         )
-    named = file.suffix in (".csv", ".tsv", ".tab", ".psv") and not _is_object(begin)
+    named = file.suffix in BY_SUFFIX and not _is_object(begin)
     if LABEL_MARK in begin[:2000] and not named and _is_fasttext(begin):
         file.facts.kind = "fasttext"
     elif not named and (begin[0] in "[{" or file.suffix in (".json", ".jsonl", ".ndjson")):

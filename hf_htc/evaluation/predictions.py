@@ -31,7 +31,6 @@ from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError
 from hf_htc.models.label_sets import from_csr
 from hf_htc.models.prediction import check_texts
-from hf_htc.models.whole_files import whole_file
 
 
 logger = get_logger(__name__)
@@ -158,12 +157,6 @@ def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_si
         yield rows, batch, logits, chosen
 
 
-def write_records(records, path):
-    """Writes JSON lines beside the target first, so that a file is either whole or not there."""
-    with whole_file(path) as partial, open(partial, "w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-
-
 def predict_file(
     model,
     tokenizer,
@@ -233,7 +226,8 @@ def predict_file(
         documents, num_done, digests = _resume(lines, Path(input_file).name, documents, chunk_size, _flat(notes))
     chunk = list(itertools.islice(documents, chunk_size))
     if is_started and not chunk:
-        return _finish(lines, output), num_done
+        _finish(lines, output)
+        return 0, num_done
     output.parent.mkdir(parents=True, exist_ok=True)
     if not is_started:
         lines.unlink(missing_ok=True)  # before its run file is replaced: a kill between leaves nothing that looks like ours
@@ -260,7 +254,8 @@ def predict_file(
             stream.flush()
             count += len(chunk)
             chunk = list(itertools.islice(documents, chunk_size))
-    return count + _finish(lines, output), num_done
+    _finish(lines, output)
+    return count, num_done
 
 
 def _lines_of(output):
@@ -268,12 +263,11 @@ def _lines_of(output):
 
 
 def _finish(lines, output):
-    """Makes a table of its lines, where the output is one. Returns 0, the documents that this predicts."""
+    """Makes a table of its lines, where the output is one."""
     if lines != output:
         with open(lines, encoding="utf-8") as stream:
             write_predictions(map(json.loads, stream), output)
         lines.unlink()
-    return 0
 
 
 def _flat(notes):

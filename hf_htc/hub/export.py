@@ -7,10 +7,8 @@ import copy
 import json
 import logging
 import os
-import shutil
 import warnings
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,7 +23,7 @@ from hf_htc.hub.saving import save_tokenizer
 from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.models.version import __version__
-from hf_htc.models.whole_files import new_folder
+from hf_htc.models.whole_files import finish_update, new_folder, whole_folder_update
 
 
 logger = get_logger(__name__)
@@ -95,13 +93,15 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
         "batch_size": batch_size,
     }
     found, folder = fingerprint(options, model, tokenizer), Path(os.path.realpath(folder))
-    _finish_replacing(folder)
+    finish_update(folder)
     if (folder / REPORT_FILE).is_file() and not overwrite:
         report = _read_report(folder)
         check_same(report.get("fingerprint"), found, folder.name)
         logger.warning(f"{folder.name!r} holds this export already; nothing to do.")
         return report
-    with _replacing(folder) if overwrite and (folder / REPORT_FILE).is_file() else new_folder(folder) as partial:
+    is_replaced = overwrite and (folder / REPORT_FILE).is_file()
+    graphs = [path.name for path in folder.glob("*.onnx*")] if is_replaced else []
+    with whole_folder_update(folder, removes=graphs) if is_replaced else new_folder(folder) as partial:
         model = copy.deepcopy(model).to("cpu", torch.float32).eval()
         _limit_length(model, max_length)
         report = {"fingerprint": found, **_write(model, tokenizer, partial, int8, dataset, split, batch_size)}
@@ -117,26 +117,6 @@ def _read_report(folder):
     except (ValueError, RecursionError):
         report = None
     return report if isinstance(report, dict) else {}
-
-
-@contextmanager
-def _replacing(folder):
-    """Gives a folder to write into, which takes the place of `folder` when the block ends."""
-    new, old = (folder.with_name(f".{folder.name}.{name}") for name in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    with new_folder(new) as partial:
-        yield partial
-    os.replace(folder, old)  # no system replaces a folder that is not empty
-    os.replace(new, folder)
-    shutil.rmtree(old)
-
-
-def _finish_replacing(folder):
-    """After a kill in [`_replacing`]: the old folder is back where the new one is not in its place, and else gone."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        os.replace(old, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _limit_length(model, max_length):

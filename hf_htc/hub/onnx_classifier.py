@@ -12,6 +12,7 @@ from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError,
 from hf_htc.models.modeling_htc import HTCOutput
 from hf_htc.models.prediction import PredictionMixin
 from hf_htc.models.text_encoders import check_widths
+from hf_htc.models.whole_files import finish_update
 
 
 FLOAT_FILE, INT8_FILE, REPORT_FILE = "model.onnx", "model_int8.onnx", "export.json"
@@ -62,6 +63,8 @@ class OnnxClassifier(PredictionMixin):
         import onnxruntime
 
         folder = Path(folder)
+        with contextlib.suppress(OSError):  # a folder that one may only read loads all the same
+            finish_update(folder)
         if not (folder / REPORT_FILE).is_file():
             raise HTCFileNotFoundError(
                 f"{str(folder)!r} is no exported model: it has no {REPORT_FILE}. Write one with `hf-htc export`."

@@ -24,7 +24,7 @@ from hf_htc.data import HTCDataCollator, check_is_split
 from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.training.callbacks import EitherMetricEarlyStopping, InterruptCallback, any_process
-from hf_htc.training.documents import as_dataset
+from hf_htc.training.documents import list_as_dataset
 from hf_htc.training.launch import check_launch
 from hf_htc.training.loop_checkpoints import (
     checkpoint_to_resume,
@@ -128,7 +128,7 @@ def train_with_accelerate(
         raise HTCError("The accelerate loop does not train LoRA on sharded weights; use several whole copies (`--multi_gpu`).")
 
     # 2. Data, metrics, learning rates: the same as for the Trainer.
-    train_dataset, eval_dataset = as_dataset(train_dataset, "train_dataset"), as_dataset(eval_dataset, "eval_dataset")
+    train_dataset, eval_dataset = list_as_dataset(train_dataset, "train_dataset"), list_as_dataset(eval_dataset, "eval_dataset")
     for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
         check_documents(dataset, name)
     prepared = prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closure, max_length)

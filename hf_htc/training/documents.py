@@ -28,7 +28,7 @@ def prepare_documents(documents, name, tokenizer, config, several=False):
         return None
     if several and isinstance(documents, dict) and not (isinstance(documents, datasets.DatasetDict) and "train" in documents):
         return {key: prepare_documents(one, f"{name}[{key!r}]", tokenizer, config) for key, one in documents.items()}
-    documents = as_dataset(check_is_split(documents, name), name)
+    documents = list_as_dataset(check_is_split(documents, name), name)
     if isinstance(documents, datasets.Dataset):
         if not len(documents):
             raise HTCError(f"`{name}` is empty; it needs at least one document.")
@@ -62,7 +62,7 @@ def check_tokenizer(tokenizer):
         raise HTCError("`tokenizer` is missing: pass the text encoder's tokenizer (to a Trainer as `processing_class`).")
 
 
-def as_dataset(documents, name):
+def list_as_dataset(documents, name):
     """A list of `dict`s as a `Dataset`; everything else as it is."""
     if not isinstance(documents, list):
         return documents

@@ -5,11 +5,12 @@ import shutil
 import sys
 
 import pytest
-from kills import kill_at, operations
+from kills import kill_at, moments, operations
 from tiny_models import make_encoder_config, make_label_sets, make_model, make_texts, make_tokenizer, make_tree
 
 from hf_htc.cli.main import main
-from hf_htc.hub import save
+from hf_htc.hub import OnnxClassifier, save
+from hf_htc.models.whole_files import whole_folder_update
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def exported(work, tmp_path_factory):
 
 
 def contents(folder):
-    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def test_an_export_is_kept_or_refused_or_replaced(work, exported, tmp_path, capsys, caplog, monkeypatch):
@@ -123,30 +124,31 @@ def test_an_export_is_kept_or_refused_or_replaced(work, exported, tmp_path, caps
     assert contents(tmp_path / "other") == kept
 
 
-def test_an_export_killed_while_it_replaces_another(tmp_path):
-    """Between the two renamings nothing is lost, and the next export begins by putting it back."""
-    from hf_htc.hub.export import _finish_replacing, _replacing
-
+def test_an_export_killed_while_it_replaces_another(exported, tmp_path):
+    """The folder holds the old export or the new one, whoever opens it next."""
     folder = tmp_path / "out"
+    old = contents(exported)
+    new = {**old, "export.json": old["export.json"] + b"\n", "config.json": old["config.json"] + b"\n"}
 
     def replace():
-        with _replacing(folder) as partial:
-            (partial / "model.onnx").write_text("new")
+        with whole_folder_update(folder, removes=["model.onnx"]) as partial:
+            for name, content in new.items():
+                (partial / name).write_bytes(content)
 
     def begin():
-        for path in tmp_path.iterdir():
-            shutil.rmtree(path)
-        folder.mkdir()
-        (folder / "model.onnx").write_text("old")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(exported, folder)
 
     begin()
-    done = operations(replace)
-    for moment in range(len(done)):
+    done, seen = operations(replace), set()
+    for moment in moments(done, least=12):
         begin()
         kill_at(replace, moment)
-        _finish_replacing(folder)
-        assert (folder / "model.onnx").read_text() in ("old", "new"), moment
-        assert not (tmp_path / ".out.old").exists()
+        OnnxClassifier(folder)
+        found = {name: content for name, content in contents(folder).items() if name in new}
+        assert found in (old, new), moment
+        seen.add(found == new)
+    assert seen == {False, True}
 
 
 def test_predict_takes_an_export(work, exported, tmp_path, capsys):

@@ -269,6 +269,7 @@ ONLY_OTHER = {
     ("id", "abstract", "a", "b"): ({"label_column": "a,b"}, ("abstract", "a", "b")),
     ("text", "sujet"): ({}, ("text", "sujet")),
     ("frase", "labels"): ({}, ("frase", "labels")),
+    ("Text", "sujet"): ({}, ("Text", "sujet")),
     ("title", "body", "labels"): ({}, "no column 'text'"),
     ("text", "a", "b"): ({}, "no column 'labels'"),
     ("text", "body"): ({}, "no column 'labels'"),

@@ -65,7 +65,11 @@ ERRORS = {
         "It was, after all, late.\nShe said: no; he left.\nNobody, not one, came back to it, ever.\n",
         r"no table",
     ),
-    "lines without columns": ("a.txt", "one text\nanother text\na third text\n", r"a\.txt has no column 'text'"),
+    "lines without columns": (
+        "a.txt",
+        "one text\nanother text\na third text\n",
+        r"a\.txt has no column 'labels'; its columns are \['one text'\]",
+    ),
     "an empty file": ("a.csv", "", r"a\.csv: is empty"),
     "columns of different lengths": (
         "a.json",
@@ -192,7 +196,7 @@ def test_errors_of_documents(tmp_path):
     for content, words in {
         '{"text": "a"}\n{"text": 5}': r"a\.jsonl, line 2: the text is a int",
         '{"text": "a"}\n{"body": "x"}': r"a\.jsonl, line 2: there is no 'text'",
-        '{"body": "a", "id": 1}': r"a\.jsonl has no column 'text'; its columns are \['body', 'id'\]",
+        '{"title": "a", "body": "b"}': r"a\.jsonl has no column 'text'; its columns are \['title', 'body'\]",
         '{"text": "a"}\n{"text": ': r"a\.jsonl, line 2 cannot be read",
     }.items():
         path.write_text(content)

@@ -14,8 +14,9 @@ from kills import kill_at, moments, operations
 from tiny_models import make_label_sets, make_model, make_texts
 
 from hf_htc import LabelHierarchy
+from hf_htc.data import write_predictions
 from hf_htc.evaluation.fingerprint import read_run_file, run_file
-from hf_htc.evaluation.predictions import check_same_labels, evaluate_model, predict_batches, predict_file, write_records
+from hf_htc.evaluation.predictions import check_same_labels, evaluate_model, predict_batches, predict_file
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCError
 
@@ -126,14 +127,14 @@ def test_batches_come_longest_first_and_cover_all(model, tokenizer):
     assert [len(texts[row]) for row in flat] == sorted(map(len, texts), reverse=True)
 
 
-def test_write_records(tmp_path):
+def test_write_predictions(tmp_path):
     records = [{"id": 1, "labels": ["Käse"]}, {"id": 2, "labels": []}]
-    write_records(records, tmp_path / "new" / "p.jsonl")
+    write_predictions(records, tmp_path / "new" / "p.jsonl")
     content = (tmp_path / "new" / "p.jsonl").read_text(encoding="utf-8")
     assert "Käse" in content
     assert [json.loads(line) for line in content.splitlines()] == records
     with pytest.raises(TypeError):
-        write_records([{"id": object()}], tmp_path / "new" / "p.jsonl")
+        write_predictions([{"id": object()}], tmp_path / "new" / "p.jsonl")
     assert (tmp_path / "new" / "p.jsonl").read_text(encoding="utf-8") == content
 
 
