@@ -1,11 +1,20 @@
 """Loading a checkpoint or an exported model to predict with, with errors that name the culprit."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import StrPath, Tokenizer
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
+    from hf_htc.models.prediction import PredictionMixin
 
 
 _TOKENIZER_FILES = ("*tokenizer*", "vocab*", "merges.txt", "*.model", "*.bpe", "*.tiktoken")
@@ -34,7 +43,7 @@ def naming(what, name):
         ) from error
 
 
-def load_checkpoint(name_or_path, coherence=None):
+def load_checkpoint(name_or_path: StrPath, coherence: str | None = None) -> tuple[HTCPreTrainedModel, Tokenizer, str]:
     """
     Model, tokenizer and public name of a checkpoint.
 
@@ -84,11 +93,11 @@ def load_checkpoint(name_or_path, coherence=None):
             f"{num_vectors:,}: it is another model's.",
             mend="Save the tokenizer that the model was trained with beside it, e.g. by `hf_htc.save(model, tokenizer, folder)`.",
         )
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
     return model, tokenizer, public_name(name_or_path) or Path(name_or_path).name
 
 
-def load_classifier(name_or_path, coherence=None):
+def load_classifier(name_or_path: StrPath, coherence: str | None = None) -> tuple[PredictionMixin, Tokenizer, str]:
     """As [`load_checkpoint`], and the [`OnnxClassifier`] of a folder that `hf-htc export` wrote; it predicts with the same
     options, but for `coherence`, which its graph has or has not."""
     from .onnx_classifier import REPORT_FILE, OnnxClassifier
@@ -106,7 +115,7 @@ def load_classifier(name_or_path, coherence=None):
     return model, model.tokenizer, Path(name_or_path).resolve().name
 
 
-def load_tokenizer(name_or_path):
+def load_tokenizer(name_or_path: StrPath) -> Tokenizer:
     """
     The tokenizer of a checkpoint or an export.
 

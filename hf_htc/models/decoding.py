@@ -5,6 +5,7 @@ Legend: `B` documents, `N` labels, `M` nodes, `E` edges, `L` levels.
 """
 
 import copy
+from typing import Literal, get_args
 
 import torch
 
@@ -13,7 +14,8 @@ from .errors import HTCError
 from .path_pruning import PathPruning
 
 
-DECODERS = ("threshold", "top_down", "coherent", "single_path", "one_per_level", "expected_f")
+DecoderKind = Literal["threshold", "top_down", "coherent", "single_path", "one_per_level", "expected_f"]
+DECODERS = get_args(DecoderKind)
 
 
 class Decoder:

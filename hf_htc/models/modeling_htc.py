@@ -97,7 +97,7 @@ class HTCPreTrainedModel(PredictionMixin, PreTrainedModel):
     _supports_attention_backend = True
     # The loss is a mean over documents: the Trainer divides by the accumulation steps, it must not be divided by labels.
     accepts_loss_kwargs = False
-    _whole_layers = frozenset()
+    _whole_layers: frozenset[str] = frozenset()
 
     def __init__(self, config):
         super().__init__(config)

@@ -45,7 +45,8 @@ class HTCTrainingArguments(TrainingArguments):
         that contradict each other. A number out of its range.
     """
 
-    learning_rate: float | None = field(
+    # transformers types these fields without `None`, which stands for what follows from the model and from each other here.
+    learning_rate: float | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "Learning rate of the text encoder; the method's recommendation by default."}
     )
     classifier_learning_rate: float | None = field(
@@ -55,7 +56,7 @@ class HTCTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Documents a step and device in training."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Documents a step and device in evaluation."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Linear warm-up: steps, or a share of all steps below 1."})
-    eval_strategy: str | None = field(
+    eval_strategy: str | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
             "help": "When to evaluate on validation data: 'no', 'steps' or 'epoch'; by default as `save_strategy`, or 'epoch'."
@@ -64,17 +65,17 @@ class HTCTrainingArguments(TrainingArguments):
     eval_steps: float | None = field(
         default=None, metadata={"help": "Steps between two evaluations; by default `save_steps`, or `logging_steps`."}
     )
-    save_strategy: str | None = field(
+    save_strategy: str | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
             "help": "When to save a checkpoint: 'no', 'steps', 'epoch' or 'best'; by default as `eval_strategy`, or 'epoch'."
         },
     )
-    save_steps: float | None = field(
+    save_steps: float | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "Steps between two checkpoints; by default `eval_steps`, or 500."}
     )
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one among them."})
-    load_best_model_at_end: bool | None = field(
+    load_best_model_at_end: bool | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
             "help": "End with the checkpoint of the best validation score; by default where evaluation and saving go together."

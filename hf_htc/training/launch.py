@@ -21,7 +21,7 @@ WORKING_LAUNCHES = (
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def check_launch(num_processes=None):
+def check_launch(num_processes: int | None = None) -> None:
     """
     Refuses a launch that asked for several processes and gives one.
 

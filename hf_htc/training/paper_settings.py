@@ -4,14 +4,21 @@ Each line is an option of `hf-htc train`, its value, and where the paper has it.
 our own default holds. The options of a method's config need no such file: their defaults are the paper's.
 """
 
+from __future__ import annotations
+
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hf_htc.models.errors import HTCError
 
 
-def paper_settings(method):
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+
+def paper_settings(method: str) -> dict[str, Any]:
     """
     The training settings of a method's paper.
 
@@ -37,6 +44,6 @@ def paper_settings(method):
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def settings_file(method):
+def settings_file(method: str) -> Traversable:
     """The file of a method, whether it is there or not."""
-    return resources.files("hf_htc.training").joinpath("paper_settings", f"{method}.yaml")
+    return resources.files("hf_htc.training") / "paper_settings" / f"{method}.yaml"
