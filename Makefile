@@ -12,11 +12,12 @@ quickstart: $(VENV)/.base
 	$(BIN)/hf-htc quickstart
 
 # A file stays in one process: tests of a file share models, and launches of several processes a port.
-test: $(VENV)/.test
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Speed, memory and size of every method, about half an hour on two cores; writes the table of benchmarks/README.md.
 bench: $(VENV)/.base
@@ -30,10 +31,6 @@ $(BIN)/python:
 # One stamp a set of extras; a change of setup.cfg installs anew.
 $(VENV)/.base: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[baseline]'
-	touch $@
-
-$(VENV)/.test: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[baseline,test]'
 	touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml constraints.txt | $(BIN)/python

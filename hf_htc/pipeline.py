@@ -3,8 +3,12 @@
 The stock `pipeline("text-classification", top_k=None)` works with every checkpoint, too, and gives the bare scores.
 """
 
+from __future__ import annotations
+
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
@@ -53,12 +57,13 @@ class HierarchicalTextClassificationPipeline(Pipeline):
     ```
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = True
+    # transformers types them as `None`.
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = True  # type: ignore[assignment]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not hasattr(self.model, "predict") or not hasattr(self.model.config, "get_hierarchy"):
             raise HTCError(
@@ -78,7 +83,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         given = {"threshold": threshold, "top_k": top_k, "coherent": coherent, "decoder": decoder}
         return {}, {key: value for key, value in given.items() if value is not None}, {}
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(inputs, str) or not isinstance(inputs, Sequence):
             # transformers takes generators, but for another iterator for one text.
             inputs = (text for text in inputs) if isinstance(inputs, Iterator) else inputs
@@ -89,8 +94,8 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         _, options, _ = self._sanitize_parameters(**kwargs)
         return self._predict(list(inputs), batch_size, {**self._forward_params, **options})
 
-    def preprocess(self, text):
-        return {"texts": text}
+    def preprocess(self, input_: Any, **preprocess_parameters: Any) -> dict[str, Any]:
+        return {"texts": input_}
 
     def _forward(self, model_inputs, **options):
         texts = model_inputs["texts"]
@@ -98,7 +103,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         # One dict a text: transformers takes a batch apart into its elements, but leaves a single text in its list.
         return {"predictions": [{"entries": entries} for entries in self._predict(texts, len(texts), options)]}
 
-    def postprocess(self, model_outputs):
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Any:
         prediction = model_outputs["predictions"]
         return (prediction[0] if isinstance(prediction, list) else prediction)["entries"]
 
@@ -114,7 +119,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
             for prediction in found
         ]
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes model and tokenizer as they are. transformers would name this class in the config, and the folder would then
         ask for remote code even where the package is installed."""
         from hf_htc.hub.saving import save_tokenizer
@@ -124,7 +129,7 @@ class HierarchicalTextClassificationPipeline(Pipeline):
         kwargs.setdefault("repo_id", Path(save_directory).resolve().name)
         with whole_folder_update(save_directory, removes=ADAPTER_FILES) as partial:
             self.model.save_pretrained(partial, **kwargs)
-            save_tokenizer(self.model, self.tokenizer, partial)
+            save_tokenizer(self.model, self.tokenizer, partial)  # type: ignore[arg-type]  # `__init__` has looked at them
 
 
 def _entry(hierarchy, label, score):
@@ -138,7 +143,7 @@ def _entry(hierarchy, label, score):
     }
 
 
-def register_pipeline():
+def register_pipeline() -> None:
     """Makes the task known to `transformers.pipeline`; importing this module does it."""
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(

@@ -1,6 +1,37 @@
 """Data: loading, checking, tokenizing and collating hierarchical text classification data sets."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:  # what a type checker sees; at run time `__getattr__` imports
+    from .checks import check_dataset as check_dataset
+    from .checks import check_files as check_files
+    from .collator import HTCDataCollator as HTCDataCollator
+    from .documents import read_documents as read_documents
+    from .documents import write_predictions as write_predictions
+    from .loading import HTCDataset as HTCDataset
+    from .loading import load_htc_dataset as load_htc_dataset
+    from .problems import DataProblem as DataProblem
+    from .report import DatasetReport as DatasetReport
+    from .sources import BUILDERS as BUILDERS
+    from .splits import (
+        as_split as as_split,
+    )
+    from .splits import (
+        check_is_split as check_is_split,
+    )
+    from .splits import (
+        dataset_fingerprint as dataset_fingerprint,
+    )
+    from .splits import (
+        label_closure as label_closure,
+    )
+    from .splits import (
+        label_csr as label_csr,
+    )
+    from .tokenization import tokenize_dataset as tokenize_dataset
+    from .unit_counts import unit_statistics as unit_statistics
 
 
 _EXPORTS = {

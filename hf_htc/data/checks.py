@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields
 from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,12 @@ from .problems import Origin, ProblemLog
 from .report import DatasetReport
 
 
-def check_dataset(dataset, hierarchy):
+if TYPE_CHECKING:
+    from hf_htc.annotations import Frame, Source, Splits, StrPath
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
+def check_dataset(dataset: Splits, hierarchy: LabelHierarchy) -> DatasetReport:
     """
     Checks a loaded data set.
 
@@ -70,23 +76,23 @@ def check_dataset(dataset, hierarchy):
 
 
 def check_files(
-    name_or_path=None,
+    name_or_path: StrPath | DatasetDict | Dataset | Frame | dict[str, Any] | None = None,
     *,
-    train_file=None,
-    validation_file=None,
-    test_file=None,
-    taxonomy=None,
-    labels="all",
-    closure=None,
-    unknown_labels="refuse",
-    validation_fraction=0.0,
-    config_name=None,
-    data_dir=None,
-    cache_dir=None,
-    revision=None,
-    token=None,
-    **options,
-):
+    train_file: Source | None = None,
+    validation_file: Source | None = None,
+    test_file: Source | None = None,
+    taxonomy: LabelHierarchy | StrPath | None = None,
+    labels: Literal["all", "used"] = "all",
+    closure: Literal["up"] | None = None,
+    unknown_labels: Literal["refuse", "missed"] = "refuse",
+    validation_fraction: float = 0.0,
+    config_name: str | None = None,
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    **options: Any,
+) -> DatasetReport:
     """
     Checks raw data, without stopping at the first error as [`load_htc_dataset`] does.
 

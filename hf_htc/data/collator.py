@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from hf_htc.models.errors import HTCError, HTCTypeError
 from hf_htc.models.label_sets import IGNORED, check_multi_hot, csr_of_values, flat_labels
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import Tokenizer
 
 
 class HTCDataCollator:
@@ -53,7 +58,7 @@ class HTCDataCollator:
     # Of the columns that follow the tokens, what stands behind the text.
     PADDING = {"attention_mask": 0, "special_tokens_mask": 1, "token_type_ids": None, "input_ids": None}
 
-    def __init__(self, tokenizer, pad_to_multiple_of=None):
+    def __init__(self, tokenizer: Tokenizer, pad_to_multiple_of: int | None = None) -> None:
         if tokenizer.pad_token_id is None:
             raise HTCError("The tokenizer has no padding token; set one, e.g. `tokenizer.pad_token = tokenizer.eos_token`.")
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
@@ -61,7 +66,7 @@ class HTCDataCollator:
         self.tokenizer = tokenizer
         self.pad_to_multiple_of = pad_to_multiple_of
 
-    def __call__(self, features):
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         features = list(features)
         if not features:
             raise HTCError("The batch is empty; the collator needs at least one example.")
@@ -113,7 +118,7 @@ class HTCDataCollator:
             ) from error
 
 
-def collate_labels(rows):
+def collate_labels(rows: Sequence[Any]) -> torch.Tensor:
     """
     Labels of a batch as one tensor; see [`HTCDataCollator`].
 

@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,13 @@ from .readers import LABEL_MARK, check_file, packed_arrow, recognise
 from .recognise import Recognised
 from .sniffing import BY_SUFFIX, sniff_table
 from .tables import name_columns, read_xlsx, table_rows
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from hf_htc.annotations import Records, StrPath
 
 
 logger = get_logger(__name__)
@@ -47,7 +54,9 @@ class Document(NamedTuple):
     text: str
 
 
-def read_documents(path, text_column="text", id_column="id", **options):
+def read_documents(
+    path: StrPath, text_column: str | list[str] = "text", id_column: str = "id", **options: Any
+) -> Iterator[Document]:
     """
     Reads documents one after the other, whatever the form of the file: JSON lines, JSON, CSV and other tables, Parquet, Arrow,
     Excel, fastText lines (whose labels are left out), or one text per line.
@@ -223,7 +232,7 @@ def _lines(file):
 # ---------------------------------------------------------------- predictions
 
 
-def check_output(path):
+def check_output(path: StrPath) -> str:
     """The ending of a prediction file, lower-cased. Raises [`HTCError`] for one that is not written."""
     suffix = Path(path).suffix.lower()
     if suffix not in OUTPUT_SUFFIXES:
@@ -233,7 +242,7 @@ def check_output(path):
     return suffix
 
 
-def write_predictions(records, path):
+def write_predictions(records: Records, path: StrPath) -> None:
     """
     Writes prediction records by the ending of the file: JSON lines, CSV, TSV or Parquet; as a whole or not at all.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import DatasetDict, Features, List, Value
+from datasets import Dataset, DatasetDict, Features, List, Value
 
 from hf_htc.logging import get_logger
 from hf_htc.models.hierarchy import LabelHierarchy
@@ -20,6 +20,10 @@ from .preparing import check_choices, prepare, skipped_kinds, with_labels
 from .problems import ProblemLog
 from .readers import quiet_unless_big
 from .splits import dataset_fingerprint, label_closure, split_validation
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import Frame, LabelClosure, Source, StrPath
 
 
 logger = get_logger(__name__)
@@ -39,7 +43,7 @@ class HTCDataset(NamedTuple):
     hierarchy: LabelHierarchy
 
     @property
-    def label_closure(self):
+    def label_closure(self) -> LabelClosure:
         """`"closed"` or `"as_given"`, measured on the training labels (on all splits without a training split)."""
         if "train" in self.dataset:
             return label_closure(self.dataset, self.hierarchy)
@@ -47,11 +51,11 @@ class HTCDataset(NamedTuple):
         return "closed" if closed else "as_given"
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """[`dataset_fingerprint`] of both parts."""
         return dataset_fingerprint(self.dataset, self.hierarchy)
 
-    def save(self, folder):
+    def save(self, folder: StrPath) -> None:
         """
         Writes the Hub's layout: `data/<split>.parquet` with label names, `taxonomy.tsv` (and `taxonomy.json` where the
         lines would lose something) and, if there is none, a `README.md` that declares the splits.
@@ -89,7 +93,7 @@ class HTCDataset(NamedTuple):
         )
 
 
-def named(dataset, hierarchy):
+def named(dataset: Dataset, hierarchy: LabelHierarchy) -> Dataset:
     """A split with label names in place of label ids."""
     names = pa.array(hierarchy.label_names, pa.string())
 
@@ -106,39 +110,39 @@ def named(dataset, hierarchy):
 
 
 def load_htc_dataset(
-    name_or_path=None,
+    name_or_path: StrPath | DatasetDict | Dataset | Frame | dict[str, Any] | None = None,
     *,
-    train_file=None,
-    validation_file=None,
-    test_file=None,
-    taxonomy=None,
-    text_column="text",
-    label_column="labels",
-    label_separator=None,
-    path_separator=None,
-    class_names=None,
-    labels="all",
-    closure=None,
-    delimiter=None,
-    encoding=None,
-    quoting=None,
-    header=None,
-    missing_values=None,
-    level_gaps="refuse",
-    skip_bad_rows=False,
-    skip_empty_texts=False,
-    allow_unlabelled=False,
-    language=None,
-    keep_root=False,
-    unknown_labels="refuse",
-    validation_fraction=0.1,
-    seed=42,
-    config_name=None,
-    data_dir=None,
-    cache_dir=None,
-    revision=None,
-    token=None,
-):
+    train_file: Source | None = None,
+    validation_file: Source | None = None,
+    test_file: Source | None = None,
+    taxonomy: LabelHierarchy | StrPath | None = None,
+    text_column: str | list[str] = "text",
+    label_column: str | list[str] | list[list[str]] = "labels",
+    label_separator: str | None = None,
+    path_separator: str | bool | None = None,
+    class_names: StrPath | None = None,
+    labels: Literal["all", "used"] = "all",
+    closure: Literal["up"] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    quoting: Literal["quotes", "none"] | None = None,
+    header: Literal["yes", "no"] | None = None,
+    missing_values: list[str] | str | None = None,
+    level_gaps: Literal["refuse", "close"] = "refuse",
+    skip_bad_rows: bool = False,
+    skip_empty_texts: bool = False,
+    allow_unlabelled: bool = False,
+    language: str | None = None,
+    keep_root: bool = False,
+    unknown_labels: Literal["refuse", "missed"] = "refuse",
+    validation_fraction: float = 0.1,
+    seed: int = 42,
+    config_name: str | None = None,
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> HTCDataset:
     r"""
     Loads texts, labels and taxonomy.
 

@@ -62,8 +62,8 @@ class ReadOptions:
     delimiter: str | None = None
     encoding: str | None = None
     quoting: str | None = None
-    header: bool | None = None
-    missing_values: list = field(default_factory=lambda: list(MISSING_VALUES))
+    header: bool | str | None = None
+    missing_values: list[str] | str | None = field(default_factory=lambda: list(MISSING_VALUES))
     level_gaps: str = "refuse"
     skip_bad_rows: bool = False
     skip_empty_texts: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from .problems import SEVERITIES
 
@@ -21,7 +22,8 @@ class DatasetReport:
             `least_frequent` (name, training documents).
         duplicates (`dict`): `within` (superfluous rows by split), `across` (texts shared, by pair of splits),
             `conflicting` (texts that stand with different labels).
-        label_closure (`str`): `"closed"` or `"as_given"`, measured on the training split (on all without one).
+        label_closure (`str`): `"closed"` or `"as_given"`, measured on the training split (on all without one);
+            `None` where the check ended before.
         problems (`list[DataProblem]`): Errors first, then warnings, then notes.
     """
 
@@ -29,22 +31,22 @@ class DatasetReport:
     hierarchy: dict
     labels: dict
     duplicates: dict
-    label_closure: str
+    label_closure: str | None
     problems: list = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.problems = sorted(self.problems, key=lambda problem: SEVERITIES.index(problem.severity))
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether nothing was found that `load_htc_dataset` refuses."""
         return not any(problem.severity == "error" for problem in self.problems)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers (JSON-able)."""
         return {**asdict(self), "ok": self.ok}
 
-    def to_markdown(self, max_problems=30):
+    def to_markdown(self, max_problems: int = 30) -> str:
         """The report as Markdown; of more problems than `max_problems` the rest is counted."""
         counts = {severity: sum(p.severity == severity for p in self.problems) for severity in SEVERITIES}
         lines = [
@@ -99,7 +101,7 @@ class DatasetReport:
                 lines.append(f"* {what}: " + ", ".join(f"{name} ({n:,})" for name, n in self.labels[key][:5]))
         return lines
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.to_markdown()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,15 @@ from hf_htc.models.label_sets import as_csr, ids_of_names
 from .arrow_columns import arrow_column, column_csr, from_arrow, is_list, is_text, to_arrow
 
 
+if TYPE_CHECKING:
+    from hf_htc.annotations import Csr, LabelClosure, LabelSets, Splits
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
 logger = get_logger(__name__)
 
 
-def as_split(dataset, split):
+def as_split(dataset: Splits, split: str) -> Dataset:
     """
     One split of a data set.
 
@@ -40,7 +46,7 @@ def as_split(dataset, split):
     return dataset[split]
 
 
-def check_is_split(dataset, argument="train_dataset"):
+def check_is_split(dataset: Any, argument: str = "train_dataset") -> Any:
     """
     Returns `dataset`, which must be one split.
 
@@ -61,7 +67,7 @@ def check_is_split(dataset, argument="train_dataset"):
     return dataset
 
 
-def split_validation(train, fraction, seed):
+def split_validation(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
     """
     Takes a validation split from the training split.
 
@@ -91,7 +97,7 @@ def split_validation(train, fraction, seed):
     return train.select(np.flatnonzero(~chosen)), train.select(np.flatnonzero(chosen))
 
 
-def label_closure(label_sets, hierarchy):
+def label_closure(label_sets: Splits | LabelSets, hierarchy: LabelHierarchy) -> LabelClosure:
     """
     Whether label sets hold all ancestors of their labels.
 
@@ -108,7 +114,7 @@ def label_closure(label_sets, hierarchy):
     return "closed" if hierarchy.is_closed(label_sets) else "as_given"
 
 
-def label_csr(dataset, hierarchy=None):
+def label_csr(dataset: Dataset, hierarchy: LabelHierarchy | None = None) -> Csr:
     """
     CSR pair `(indptr, indices)` of the `labels` column of a split, int64.
 
@@ -134,14 +140,14 @@ def label_csr(dataset, hierarchy=None):
     return indptr, ids_of_names([classes[i] for i in used], rows, hierarchy)[codes]
 
 
-def class_names(dataset):
+def class_names(dataset: Dataset) -> list[str] | None:
     """The names of a `labels` column of `ClassLabel`s, otherwise `None`."""
     feature = (dataset.features or {}).get("labels")
     feature = getattr(feature, "feature", feature)
     return feature.names if isinstance(feature, ClassLabel) else None
 
 
-def with_label_ids(dataset, hierarchy):
+def with_label_ids(dataset: Dataset, hierarchy: LabelHierarchy) -> Dataset:
     """
     A split whose labels models and collator can read: names and `ClassLabel`s of another order become label ids; ids and
     multi-hot rows stay as they are. The given split is not changed.
@@ -161,7 +167,7 @@ def with_label_ids(dataset, hierarchy):
     return others.add_column("labels", labels) if others.column_names else Dataset(pa.table({"labels": labels}))
 
 
-def dataset_fingerprint(dataset, hierarchy):
+def dataset_fingerprint(dataset: Splits, hierarchy: LabelHierarchy) -> str:
     """
     A short digest of texts, labels and taxonomy.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from datasets import Dataset, DatasetDict, Features
 
 from hf_htc.logging import get_logger
@@ -10,14 +12,22 @@ from hf_htc.models.errors import HTCError, HTCTypeError
 from .readers import PROGRESS_BYTES, quiet_unless_big
 
 
+if TYPE_CHECKING:
+    from hf_htc.annotations import Tokenizer
+
+
 logger = get_logger(__name__)
 
 # Tokenizers without a limit of their own say something like 1e30.
 LARGEST_LIMIT = 1_000_000
 PROGRESS_ROWS = 20_000
 
+SplitsT = TypeVar("SplitsT", Dataset, DatasetDict)
 
-def tokenize_dataset(dataset, tokenizer, max_length=None, num_proc=None):
+
+def tokenize_dataset(
+    dataset: SplitsT, tokenizer: Tokenizer, max_length: int | None = None, num_proc: int | None = None
+) -> SplitsT:
     """
     Tokenizes the texts of a data set.
 

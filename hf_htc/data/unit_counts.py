@@ -3,6 +3,10 @@
 Legend: `S` documents, `M` nodes, `U` units of a document.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 from hf_htc.models.errors import HTCError
@@ -10,7 +14,14 @@ from hf_htc.models.errors import HTCError
 from ..models.label_sets import as_csr, gather_rows, row_ids, sorted_unique
 
 
-def unit_statistics(hierarchy, label_sets=None, kind="parent"):
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
+def unit_statistics(
+    hierarchy: LabelHierarchy, label_sets: LabelSets | None = None, kind: Literal["level", "parent"] = "parent"
+) -> dict[str, float]:
     """
     Statistics of the units of a hierarchy and, with documents, of theirs.
 

@@ -1,12 +1,30 @@
 """The baseline to beat: TF-IDF and a linear support vector machine, one classifier a label."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCImportError
 
 
-def svm_baseline(dataset, hierarchy, closure="none", splits=("validation", "test"), seed=0):
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from hf_htc.annotations import Closure
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
+def svm_baseline(
+    dataset: DatasetDict,
+    hierarchy: LabelHierarchy,
+    closure: Closure = "none",
+    splits: Sequence[str] = ("validation", "test"),
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
     """
     Scores of a linear SVM on TF-IDF features (words and word pairs that occur at least twice, sublinear counts), one-vs-rest.
 
@@ -31,12 +49,12 @@ def svm_baseline(dataset, hierarchy, closure="none", splits=("validation", "test
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=300_000, dtype=np.float32)
     features = vectorizer.fit_transform(dataset["train"]["text"])
     gold = dataset["train"]["labels"]
-    rows_of = [[] for _ in range(hierarchy.num_labels)]
+    rows_of: list[list[int]] = [[] for _ in range(hierarchy.num_labels)]
     for row, labels in enumerate(gold):
         for label in labels:
             rows_of[label].append(row)
     inputs = {split: vectorizer.transform(dataset[split]["text"]) for split in splits if split in dataset}
-    predicted = {split: [[] for _ in range(len(dataset[split]))] for split in inputs}
+    predicted: dict[str, list[list[int]]] = {split: [[] for _ in range(len(dataset[split]))] for split in inputs}
     for label, rows in enumerate(rows_of):
         if not rows:
             continue  # a label without training data is never predicted

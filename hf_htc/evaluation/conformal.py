@@ -3,6 +3,10 @@
 Legend: `S` documents, `N` labels.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 
 from hf_htc.models.errors import HTCError
@@ -10,11 +14,22 @@ from hf_htc.models.label_sets import as_csr, row_ids
 from hf_htc.models.prediction_conformal import KINDS, SURE, ConformalSets, LabelTree, back_off, nested_labels
 
 
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
 # Documents that are looked at together; they bound the memory.
 _DOCUMENTS = 256
 
 
-def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
+def calibrate(
+    logits: np.ndarray,
+    gold: LabelSets,
+    hierarchy: LabelHierarchy,
+    kind: Literal["back_off", "risk"] = "back_off",
+    coverage: float = 0.9,
+) -> dict[str, Any]:
     """
     Calibrates label sets so that, over documents like these, they hold on average at least `coverage` of what they promise.
 
@@ -47,7 +62,7 @@ def calibrate(logits, gold, hierarchy, kind="back_off", coverage=0.9):
     expected = (len(indptr) - 1, hierarchy.num_labels)
     if logits.shape != expected or not len(logits):
         raise HTCError(f"`logits` have the shape {logits.shape}; expected {expected}, with at least one document.")
-    result = {"kind": kind, "coverage": coverage, "num_documents": len(logits)}
+    result: dict[str, Any] = {"kind": kind, "coverage": coverage, "num_documents": len(logits)}
     if kind == "back_off":
         scores = needed_sureness(logits, path_ends(indptr, indices, hierarchy), hierarchy)
         rank = int(np.ceil((len(scores) + 1) * coverage))
@@ -122,7 +137,7 @@ def risk_boundary(logits, indptr, indices, alpha):
     return float(np.nextafter(values[number], -np.inf))
 
 
-def coverage_of(logits, gold, hierarchy, calibration):
+def coverage_of(logits: np.ndarray, gold: LabelSets, hierarchy: LabelHierarchy, calibration: dict[str, Any]) -> dict[str, float]:
     """
     What calibrated sets give on other documents.
 

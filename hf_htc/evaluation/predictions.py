@@ -6,10 +6,12 @@ A record: `id`, `labels` (names, best first), `scores`, `paths`, `top_k` (`[name
 Legend: `B` documents, `N` labels.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +35,14 @@ from hf_htc.models.label_sets import from_csr
 from hf_htc.models.prediction import check_texts
 
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_htc.annotations import Closure, DecoderKind, StrPath, Thresholds, Tokenizer
+    from hf_htc.models.hierarchy import LabelHierarchy
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
+
+
 logger = get_logger(__name__)
 
 
@@ -49,25 +59,32 @@ class EvaluationResult:
             a decoder that compares no score with a threshold.
     """
 
-    def __init__(self, scores, scorer, records, details=None, threshold=None):
+    def __init__(
+        self,
+        scores: dict[str, float],
+        scorer: HierarchicalScorer,
+        records: list[dict[str, Any]],
+        details: EvaluationDetails | None = None,
+        threshold: Thresholds | None = None,
+    ) -> None:
         self.scores, self.scorer, self.records, self.details = scores, scorer, records, details
         self.threshold = threshold
 
 
 def evaluate_model(
-    model,
-    tokenizer,
-    dataset,
-    hierarchy=None,
-    closure=None,
-    threshold=None,
-    top_k=10,
-    batch_size=64,
-    checkpoint="",
-    show_progress_bar=None,
-    decoder="threshold",
-    details=False,
-):
+    model: HTCPreTrainedModel,
+    tokenizer: Tokenizer,
+    dataset: Dataset,
+    hierarchy: LabelHierarchy | None = None,
+    closure: Closure | None = None,
+    threshold: Thresholds | None = None,
+    top_k: int = 10,
+    batch_size: int = 64,
+    checkpoint: str = "",
+    show_progress_bar: bool | None = None,
+    decoder: DecoderKind = "threshold",
+    details: bool = False,
+) -> EvaluationResult:
     """
     Predicts a data set and counts.
 
@@ -92,7 +109,8 @@ def evaluate_model(
         check_same_labels(own, hierarchy)
     closure = model.default_closure(closure)
     scorer = HierarchicalScorer(own.parents, own.num_labels, closure=closure, names=own.names)
-    records, gold = [None] * len(dataset), from_csr(*label_csr(dataset, own), False)
+    records: list[Any] = [None] * len(dataset)
+    gold = from_csr(*label_csr(dataset, own), False)
     texts = list(dataset["text"])
     check_texts(texts)
     options = (closure, threshold, top_k, batch_size, decoder, show_progress_bar)
@@ -119,7 +137,7 @@ def _made_by(closure, checkpoint, decoder):
     return {"closure": closure, "checkpoint": checkpoint} | ({} if decoder == "threshold" else {"decoder": decoder})
 
 
-def check_same_labels(model_hierarchy, data_hierarchy):
+def check_same_labels(model_hierarchy: LabelHierarchy, data_hierarchy: LabelHierarchy) -> None:
     """Raises `ValueError` naming the first label that only one of the two hierarchies has, or that has another id."""
     mine, theirs = model_hierarchy.label_names, data_hierarchy.label_names
     if mine == theirs:
@@ -158,21 +176,21 @@ def predict_batches(model, tokenizer, texts, closure, threshold, top_k, batch_si
 
 
 def predict_file(
-    model,
-    tokenizer,
-    input_file,
-    output_file,
-    text_column="text",
-    threshold=None,
-    top_k=10,
-    closure=None,
-    batch_size=64,
-    checkpoint="",
-    chunk_size=1024,
-    decoder="threshold",
-    overwrite=False,
-    reading=None,
-):
+    model: HTCPreTrainedModel,
+    tokenizer: Tokenizer,
+    input_file: StrPath,
+    output_file: StrPath,
+    text_column: str = "text",
+    threshold: Thresholds | None = None,
+    top_k: int = 10,
+    closure: Closure | None = None,
+    batch_size: int = 64,
+    checkpoint: str = "",
+    chunk_size: int = 1024,
+    decoder: DecoderKind = "threshold",
+    overwrite: bool = False,
+    reading: dict[str, Any] | None = None,
+) -> tuple[int, int]:
     """
     Predicts a file of documents, in any form that [`read_documents`] takes, into a file of predictions, in order. Interrupted
     and started again, it goes on behind the last whole chunk, so that the documents share the same batches and the file is the
@@ -233,7 +251,8 @@ def predict_file(
         lines.unlink(missing_ok=True)  # before its run file is replaced: a kill between leaves nothing that looks like ours
         output.unlink(missing_ok=True)
     write_run_file(output, found, *([digests] if digests else []))
-    count, empty = 0, {"labels": [], "scores": [], "paths": [], "top_k": []}
+    count = 0
+    empty: dict[str, list[Any]] = {"labels": [], "scores": [], "paths": [], "top_k": []}
     if model.config.get_hierarchy().ids is not None:
         empty["ids"] = []
     with (

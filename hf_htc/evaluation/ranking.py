@@ -3,6 +3,10 @@
 Legend: `S` documents, `K` ranks.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hf_htc.metrics.hierarchical_f1 import RankingScorer
@@ -10,7 +14,11 @@ from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr
 
 
-def ranking_scores(ranked, gold, num_labels, k=5):
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+
+
+def ranking_scores(ranked: LabelSets, gold: LabelSets, num_labels: int, k: int = 5) -> dict[str, float]:
     """
     Recall and normalised discounted cumulative gain at `k`, the mean over the documents that have a label.
 

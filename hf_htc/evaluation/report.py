@@ -3,12 +3,21 @@
 Legend: `N` labels, `B` documents.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_htc.evaluation.figures import drawn_or_left_out
 from hf_htc.metrics.hierarchical_f1 import branches, frequency_groups, group_scores, leaf_labels
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+    from hf_htc.models.hierarchy import LabelHierarchy
 
 
 # Leaves of a hierarchy that one picture shows side by side.
@@ -46,7 +55,7 @@ class Report:
     lead: str
     sections: list
 
-    def to_markdown(self):
+    def to_markdown(self) -> str:
         """The report without its figures: `str`."""
         parts = [f"# {self.title}", self.lead]
         for section in self.sections:
@@ -56,7 +65,7 @@ class Report:
                 parts += ["\n".join(_markdown_table(*table)) for table in section.tables]
         return "\n\n".join(parts) + "\n"
 
-    def to_html(self):
+    def to_html(self) -> str:
         """A page that needs nothing from the network: `str`."""
         from hf_htc.evaluation.report_page import render
 
@@ -64,18 +73,18 @@ class Report:
 
 
 def build_report(
-    result,
-    hierarchy,
-    title,
-    label_counts=None,
-    texts=None,
-    gold=None,
-    log=None,
-    intervals=None,
-    figures=False,
-    num_worst=15,
-    embeddings=None,
-):
+    result: Any,
+    hierarchy: LabelHierarchy,
+    title: str,
+    label_counts: Sequence[int] | np.ndarray | None = None,
+    texts: Sequence[str] | None = None,
+    gold: LabelSets | None = None,
+    log: Any = None,
+    intervals: dict[str, Any] | None = None,
+    figures: bool = False,
+    num_worst: int = 15,
+    embeddings: Any = None,
+) -> Report:
     """
     The report of an evaluation.
 

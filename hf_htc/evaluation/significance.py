@@ -6,17 +6,34 @@ without predicted labels has an F1 of 0, as in [`EvaluationDetails`].
 Legend: `S` documents, `N` labels, `R` resamples.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from hf_htc.models.errors import HTCError, HTCImportError
 from hf_htc.models.label_sets import as_csr, contains, row_ids, sorted_unique
 
 
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
 # Numbers of an array of one block of resamples: bounds the memory at any number of documents.
 _BLOCK_NUMBERS = 1 << 23
 
 
-def paired_bootstrap(gold, first, second, num_labels, num_resamples=2000, seed=0, hierarchy=None):
+def paired_bootstrap(
+    gold: LabelSets,
+    first: LabelSets,
+    second: LabelSets,
+    num_labels: int,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    hierarchy: LabelHierarchy | None = None,
+) -> dict[str, Any]:
     """
     Draws the test documents again and again with replacement, and scores both models on the same drawn documents.
 
@@ -43,7 +60,7 @@ def paired_bootstrap(gold, first, second, num_labels, num_resamples=2000, seed=0
         if not runs:
             raise HTCError(f"`{name}` has no runs; give a list of the predictions of at least one run.")
         sides.append([_Counts(gold, run, num_labels, hierarchy, f"Run {i} of `{name}`") for i, run in enumerate(runs)])
-    scores = [[], []]
+    scores: list[list[Any]] = [[], []]
     for weights in _drawn(sides[0][0], num_resamples, seed):
         for parts, runs in zip(scores, sides):
             parts.append(_mean([_scores(run.weighted(weights)) for run in runs]))
@@ -62,7 +79,15 @@ def paired_bootstrap(gold, first, second, num_labels, num_resamples=2000, seed=0
     return result
 
 
-def bootstrap_intervals(gold, predicted, num_labels, num_resamples=2000, seed=0, hierarchy=None, confidence=0.95):
+def bootstrap_intervals(
+    gold: LabelSets,
+    predicted: LabelSets,
+    num_labels: int,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    hierarchy: LabelHierarchy | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
     """
     Percentile intervals of the scores of one model, from test documents drawn again and again with replacement.
 
@@ -93,7 +118,15 @@ def bootstrap_intervals(gold, predicted, num_labels, num_resamples=2000, seed=0,
     }
 
 
-def approximate_randomization(gold, first, second, num_labels, num_resamples=2000, seed=0, hierarchy=None):
+def approximate_randomization(
+    gold: LabelSets,
+    first: LabelSets,
+    second: LabelSets,
+    num_labels: int,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    hierarchy: LabelHierarchy | None = None,
+) -> dict[str, Any]:
     """
     Swaps the two models' predictions of randomly chosen documents again and again: if the models are alike, the difference of
     the scores is as often larger as smaller than the one that was found (Noreen, 1989).

@@ -3,12 +3,23 @@
 Legend: `B` documents, `N` labels, `K` label ids in a row.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 
 from hf_htc.metrics.hierarchical_f1 import HierarchicalScorer
 from hf_htc.models.errors import HTCFloatingPointError
 from hf_htc.models.label_sets import labels_csr
+
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
+
+    from hf_htc.annotations import Closure, Csr
+    from hf_htc.models.hierarchy import LabelHierarchy
 
 
 _BITS = 8
@@ -30,12 +41,12 @@ class StreamingMetrics:
     [`~StreamingMetrics.reset`] begins a new evaluation; [`HTCTrainer`] and the accelerate loop call it.
     """
 
-    def __init__(self, hierarchy, boundary=0.0, closure="none"):
+    def __init__(self, hierarchy: LabelHierarchy, boundary: float | torch.Tensor = 0.0, closure: Closure = "none") -> None:
         self.hierarchy = hierarchy
         self.boundary = boundary
         self.scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, closure=closure, names=hierarchy.names)
 
-    def preprocess(self, logits, labels):
+    def preprocess(self, logits: Any, labels: Any) -> torch.Tensor:
         """`(B, N)` logits to `(B, ceil(N / 8))` uint8 on the same device; NaN logits raise."""
         logits = logits[0] if isinstance(logits, (tuple, list)) else logits
         if bool(torch.isnan(logits).any()):
@@ -43,7 +54,7 @@ class StreamingMetrics:
         boundary = self.boundary.to(logits.device) if isinstance(self.boundary, torch.Tensor) else self.boundary
         return pack_bits(logits.float() > boundary)
 
-    def __call__(self, eval_prediction, compute_result=True):
+    def __call__(self, eval_prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
         predictions, labels = eval_prediction.predictions, eval_prediction.label_ids
         self.scorer.add(unpack_bits(_numpy(predictions), self.hierarchy.num_labels), labels_csr(_numpy(labels), self.hierarchy))
         if not compute_result:
@@ -52,12 +63,12 @@ class StreamingMetrics:
         self.reset()
         return scores
 
-    def reset(self):
+    def reset(self) -> None:
         """Begins anew. An evaluation that was broken off would otherwise be counted into the next one."""
         self.scorer.reset()
 
 
-def score_names(hierarchy):
+def score_names(hierarchy: LabelHierarchy) -> list[str]:
     """Names of the scores that an evaluation gives, `list[str]`, without the loss."""
     scorer = HierarchicalScorer(hierarchy.parents, hierarchy.num_labels, names=hierarchy.names)
     scorer.add([[0]], [[0]])
@@ -78,7 +89,7 @@ def pack_bits(chosen):
     return (padded.view(len(chosen), padded.shape[1] // _BITS, _BITS) * weights).sum(-1, dtype=torch.uint8)
 
 
-def unpack_bits(packed, num_labels):
+def unpack_bits(packed: np.ndarray, num_labels: int) -> Csr:
     """CSR pair `(indptr, indices)` of the set bits of `(B, ceil(N / 8))` uint8."""
     rows, labels = np.nonzero(np.unpackbits(packed, axis=1, count=num_labels, bitorder="little"))
     return np.searchsorted(rows, np.arange(len(packed) + 1)).astype(np.int64), labels.astype(np.int64)

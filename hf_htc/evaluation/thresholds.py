@@ -3,10 +3,19 @@
 Legend: `S` documents, `N` labels, `P` entries (documents x labels) that are right.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 from hf_htc.models.errors import HTCError
 from hf_htc.models.label_sets import as_csr, row_ids, sorted_unique
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import LabelSets
+    from hf_htc.models.hierarchy import LabelHierarchy
 
 
 KINDS = ("global", "level", "label")
@@ -14,7 +23,13 @@ KINDS = ("global", "level", "label")
 _ENTRIES, _COLUMNS = 1 << 20, 64
 
 
-def tune_thresholds(logits, gold, hierarchy, kind="global", least_support=5):
+def tune_thresholds(
+    logits: np.ndarray,
+    gold: LabelSets,
+    hierarchy: LabelHierarchy,
+    kind: Literal["global", "per_label"] = "global",
+    least_support: int = 5,
+) -> float | list[float]:
     """
     Thresholds with the largest F1 on validation documents: of all labels together (micro-F1), of the labels of each level
     together, or of every label by itself (which is macro-F1).

@@ -1,6 +1,22 @@
 """Model cards, saving, pushing, export."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:  # what a type checker sees; at run time `__getattr__` imports
+    from .adapters import load_calibration as load_calibration
+    from .card import model_card as model_card
+    from .demo import launch_demo as launch_demo
+    from .export import export_onnx as export_onnx
+    from .onnx_classifier import OnnxClassifier as OnnxClassifier
+    from .saving import push as push
+    from .saving import save as save
+    from .sharing import push_checkpoint as push_checkpoint
+    from .sharing import push_dataset as push_dataset
+    from .sharing import push_metric as push_metric
+    from .space import push_space as push_space
+    from .space import write_space as write_space
 
 
 _EXPORTS = {

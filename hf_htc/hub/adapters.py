@@ -8,10 +8,13 @@ take the place of the base's when the adapter is loaded by one of our classes or
 does not know the file: after `PeftModel.from_pretrained(base, adapter)` call `load_calibration(model, adapter)`.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +23,10 @@ from hf_htc.models.calibration import CALIBRATION_FILE, KEYS, read_calibration, 
 from hf_htc.models.errors import HTCError, HTCOSError, HTCTypeError
 from hf_htc.models.saving import ADAPTER_FILES, public_name
 from hf_htc.models.whole_files import whole_file
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import Model, StrPath
 
 
 logger = get_logger(__name__)
@@ -122,7 +129,7 @@ def is_calibrated(config):
     return any(getattr(config, key) is not None for key in KEYS)
 
 
-def load_calibration(model, adapter):
+def load_calibration(model: Model, adapter: StrPath) -> Model:
     """
     Gives a PEFT model the thresholds and conformal sets that lie beside its adapter; without such a file it keeps its base's.
 
@@ -135,7 +142,7 @@ def load_calibration(model, adapter):
     """
     calibration = read_calibration(adapter)
     if calibration is not None:
-        set_calibration(model.get_base_model().config, calibration)
+        set_calibration(model.get_base_model().config, calibration)  # type: ignore[operator]
     return model
 
 

@@ -1,8 +1,11 @@
 """Model cards, written from what a run knows."""
 
+from __future__ import annotations
+
 import json
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -10,6 +13,10 @@ from hf_htc.models.saving import public_name
 from hf_htc.models.whole_files import write_text
 
 from .citations import PACKAGE, title_and_citation
+
+
+if TYPE_CHECKING:
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
 
 
 SCORE_NAMES = {
@@ -36,13 +43,13 @@ _HIDDEN = {
 
 
 def model_card(
-    model,
-    model_id="path/to/this/folder",
-    model_name=None,
-    run=None,
-    example_text="A text of your own.",
-    adapter_base=None,
-):
+    model: HTCPreTrainedModel,
+    model_id: str = "path/to/this/folder",
+    model_name: str | None = None,
+    run: dict[str, Any] | None = None,
+    example_text: str = "A text of your own.",
+    adapter_base: str | None = None,
+) -> ModelCard:
     """
     The model card of a checkpoint.
 
@@ -64,9 +71,9 @@ def model_card(
     model_name = model_name or f"{title} for hierarchical text classification"
     dataset_name = run.get("dataset", {}).get("name")
     split, scores = scores_of(run)
-    adapter = {} if adapter_base is None else {"base_model_relation": "adapter"}
+    adapter: dict[str, Any] = {} if adapter_base is None else {"base_model_relation": "adapter"}
     # Hub ids; none for a local folder.
-    base_model = public_name(adapter_base or "") or run.get("text_encoder") or config.text_config._name_or_path or None
+    base_model = public_name(adapter_base or "") or run.get("text_encoder") or config.text_config._name_or_path or None  # type: ignore[union-attr]
     data = ModelCardData(
         library_name="transformers" if adapter_base is None else "peft",
         pipeline_tag="text-classification",

@@ -3,9 +3,12 @@
 Legend: `N` labels.
 """
 
+from __future__ import annotations
+
 import os
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,20 +24,26 @@ from .loading import load_classifier
 from .prediction_html import labels_html, message_html, tree_html
 
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hf_htc.annotations import DecoderKind, StrPath, Thresholds
+
+
 EMPTY = "Type a text, or choose an example."
 
 
 def launch_demo(
-    checkpoint,
-    examples=None,
-    threshold=None,
-    decoder="threshold",
-    title=None,
-    port=None,
-    share=False,
-    open_browser=False,
-    **loading,
-):
+    checkpoint: StrPath,
+    examples: StrPath | Sequence[str] | None = None,
+    threshold: Thresholds | None = None,
+    decoder: DecoderKind = "threshold",
+    title: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    open_browser: bool = False,
+    **loading: Any,
+) -> None:
     """
     Serves the page of a checkpoint until it is interrupted; what `hf-htc demo` and a Space's `app.py` call.
 

@@ -3,6 +3,8 @@
 Legend: `B` documents, `T` tokens, `N` labels.
 """
 
+from __future__ import annotations
+
 import copy
 import json
 import logging
@@ -10,6 +12,7 @@ import os
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,6 +27,13 @@ from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFloatingPointError
 from hf_htc.models.version import __version__
 from hf_htc.models.whole_files import finish_update, new_folder, whole_folder_update
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_htc.annotations import StrPath, Tokenizer
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
 
 
 logger = get_logger(__name__)
@@ -48,7 +58,17 @@ class Logits(nn.Module):
         return self.wrapped(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
 
 
-def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=None, split=None, batch_size=32, overwrite=False):
+def export_onnx(
+    model: HTCPreTrainedModel,
+    tokenizer: Tokenizer,
+    folder: StrPath,
+    int8: bool = False,
+    max_length: int | None = None,
+    dataset: Dataset | None = None,
+    split: str | None = None,
+    batch_size: int = 32,
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """
     Writes a model as ONNX, with everything that is needed to predict with onnxruntime.
 
@@ -102,7 +122,7 @@ def export_onnx(model, tokenizer, folder, int8=False, max_length=None, dataset=N
     is_replaced = overwrite and (folder / REPORT_FILE).is_file()
     graphs = [path.name for path in folder.glob("*.onnx*")] if is_replaced else []
     with whole_folder_update(folder, removes=graphs) if is_replaced else new_folder(folder) as partial:
-        model = copy.deepcopy(model).to("cpu", torch.float32).eval()
+        model = copy.deepcopy(model).to("cpu", torch.float32).eval()  # type: ignore[arg-type]
         _limit_length(model, max_length)
         report = {"fingerprint": found, **_write(model, tokenizer, partial, int8, dataset, split, batch_size)}
         _write_report(report, partial)

@@ -1,11 +1,20 @@
 """Loading a checkpoint or an exported model to predict with, with errors that name the culprit."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError, HTCOSError, reason_of, refusing
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import StrPath, Tokenizer
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
+    from hf_htc.models.prediction import PredictionMixin
 
 
 _TOKENIZER_FILES = ("*tokenizer*", "vocab*", "merges.txt", "*.model", "*.bpe", "*.tiktoken")
@@ -34,7 +43,14 @@ def naming(what, name):
         ) from error
 
 
-def load_checkpoint(name_or_path, coherence=None, device=None, dtype=None, revision=None, trust_remote_code=False):
+def load_checkpoint(
+    name_or_path: StrPath,
+    coherence: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[HTCPreTrainedModel, Tokenizer, str]:
     """
     Model, tokenizer and public name of a checkpoint.
 
@@ -92,11 +108,13 @@ def load_checkpoint(name_or_path, coherence=None, device=None, dtype=None, revis
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     # torch.device raises a RuntimeError, and a torch without CUDA an AssertionError.
     with refusing(f"The model cannot go to the device {device!r}", (RuntimeError, AssertionError)):
-        model.to(device)
+        model.to(device)  # type: ignore[arg-type]
     return model, tokenizer, public_name(name_or_path) or Path(name_or_path).name
 
 
-def load_classifier(name_or_path, coherence=None, **loading):
+def load_classifier(
+    name_or_path: StrPath, coherence: str | None = None, **loading: Any
+) -> tuple[PredictionMixin, Tokenizer, str]:
     """As [`load_checkpoint`], and the [`OnnxClassifier`] of a folder that `hf-htc export` wrote; it predicts with the same
     options, but for `coherence`, which its graph has or has not, and has none of the others."""
     from .onnx_classifier import REPORT_FILE, OnnxClassifier
@@ -121,7 +139,7 @@ def load_classifier(name_or_path, coherence=None, **loading):
     return model, model.tokenizer, Path(name_or_path).resolve().name
 
 
-def load_tokenizer(name_or_path, **hub):
+def load_tokenizer(name_or_path: StrPath, **hub: Any) -> Tokenizer:
     """
     The tokenizer of a checkpoint or an export.
 

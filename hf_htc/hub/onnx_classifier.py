@@ -1,8 +1,12 @@
 """`OnnxClassifier`: predicts from an exported folder with the same decoding as `model.predict`, without PyTorch's weights."""
 
+from __future__ import annotations
+
 import contextlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig
@@ -13,6 +17,10 @@ from hf_htc.models.modeling_htc import HTCOutput
 from hf_htc.models.prediction import PredictionMixin
 from hf_htc.models.text_encoders import check_widths
 from hf_htc.models.whole_files import finish_update
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import StrPath, Tokenizer
 
 
 FLOAT_FILE, INT8_FILE, REPORT_FILE = "model.onnx", "model_int8.onnx", "export.json"
@@ -58,7 +66,7 @@ class OnnxClassifier(PredictionMixin):
     ```
     """
 
-    def __init__(self, folder, int8=False, providers=None):
+    def __init__(self, folder: StrPath, int8: bool = False, providers: Sequence[str] | None = None) -> None:
         require("onnxruntime")
         import onnxruntime
 
@@ -90,23 +98,25 @@ class OnnxClassifier(PredictionMixin):
         self.input_names = [node.name for node in self.session.get_inputs()]
         self.device = torch.device("cpu")  # where `PredictionMixin` has its boundaries and gets its logits
 
-    def predict(self, texts, tokenizer=None, *args, **kwargs):
+    def predict(self, texts: Any, tokenizer: Tokenizer | None = None, *args: Any, **kwargs: Any) -> Any:
         """As [`~PredictionMixin.predict`]."""
-        return super().predict(texts, tokenizer, *args, **kwargs)
+        return super().predict(texts, self.tokenizer if tokenizer is None else tokenizer, *args, **kwargs)
 
-    def predict_sets(self, texts, tokenizer=None, *args, **kwargs):
+    def predict_sets(self, texts: str | Sequence[str], tokenizer: Tokenizer | None = None, *args: Any, **kwargs: Any) -> Any:
         """As [`~PredictionMixin.predict_sets`]."""
-        return super().predict_sets(texts, tokenizer, *args, **kwargs)
+        return super().predict_sets(texts, self.tokenizer if tokenizer is None else tokenizer, *args, **kwargs)
 
-    def iter_logits(self, texts, tokenizer=None, *args, **kwargs):
+    def iter_logits(
+        self, texts: Sequence[str], tokenizer: Tokenizer | None = None, *args: Any, **kwargs: Any
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
         """As [`~PredictionMixin.iter_logits`]."""
         return super().iter_logits(texts, self.tokenizer if tokenizer is None else tokenizer, *args, **kwargs)
 
-    def predicting(self):
+    def predicting(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         """An exported model has one mode and no weights that could change."""
         return contextlib.nullcontext()
 
-    def __call__(self, **batch):
+    def __call__(self, **batch: torch.Tensor) -> HTCOutput:
         """
         The [`HTCOutput`] with `logits` `(B, N)` of a tokenised batch; a model of fixed length gets it padded to that length.
 
@@ -121,7 +131,8 @@ class OnnxClassifier(PredictionMixin):
         if self.fixed_length is not None:
             inputs = {name: self._padded(name, tensor) for name, tensor in inputs.items()}
         feeds = {name: tensor.cpu().to(torch.int64).numpy() for name, tensor in inputs.items()}
-        return HTCOutput(logits=torch.from_numpy(self.session.run(["logits"], feeds)[0]))
+        logits: Any = torch.from_numpy(self.session.run(["logits"], feeds)[0])
+        return HTCOutput(logits=logits)
 
     def _padded(self, name, tensor):
         missing = self.fixed_length - tensor.shape[1]

@@ -1,8 +1,11 @@
 """Saving a checkpoint with everything a stranger needs, and pushing it to the Hub."""
 
+from __future__ import annotations
+
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
 
@@ -18,16 +21,23 @@ from .local_paths import cut_local_paths, remove_local_paths
 from .sharing import clear_errors
 
 
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+    from hf_htc.annotations import Model, StrPath, Tokenizer
+    from hf_htc.models.modeling_htc import HTCPreTrainedModel
+
+
 def save(
-    model,
-    tokenizer,
-    folder,
-    run=None,
-    model_id=None,
-    model_name=None,
-    example_text="A text of your own.",
-    base_model=None,
-):
+    model: Model,
+    tokenizer: Tokenizer,
+    folder: StrPath,
+    run: dict[str, Any] | None = None,
+    model_id: str | None = None,
+    model_name: str | None = None,
+    example_text: str = "A text of your own.",
+    base_model: str | None = None,
+) -> Path:
     """
     Writes weights, config, code, tokenizer, `taxonomy.json`, `run.json`, a model card and, for scores on a data set of the Hub,
     `.eval_results/hf_htc.yaml` into a folder; all of them or nothing, see [`whole_folder_update`].
@@ -87,7 +97,15 @@ def _write(model, tokenizer, folder, run, model_id, model_name=None, example_tex
     return folder
 
 
-def save_run(model, folder, run, model_id=None, model_name=None, example_text="A text of your own.", base_model=None):
+def save_run(
+    model: HTCPreTrainedModel,
+    folder: StrPath,
+    run: dict[str, Any] | None,
+    model_id: str | None = None,
+    model_name: str | None = None,
+    example_text: str = "A text of your own.",
+    base_model: str | None = None,
+) -> None:
     """
     Writes what a run says of a checkpoint that [`save`] has written: `run.json`, card and `.eval_results/hf_htc.yaml`.
 
@@ -111,10 +129,10 @@ def _describe(model, folder, run, model_id, model_name, example_text, base_model
     write_card(model_card(model, model_id, model_name, run, example_text, base_model), folder)
 
 
-def save_tokenizer(model, tokenizer, folder):
+def save_tokenizer(model: HTCPreTrainedModel, tokenizer: Tokenizer, folder: StrPath) -> None:
     """Writes the tokenizer without a word about where this machine found it, as a whole or not at all."""
     before = tokenizer.name_or_path, tokenizer.init_kwargs
-    tokenizer.name_or_path = model.config.text_config._name_or_path or ""
+    tokenizer.name_or_path = model.config.text_config._name_or_path or ""  # type: ignore[union-attr]
     # transformers would write them down.
     tokenizer.init_kwargs = {k: v for k, v in before[1].items() if k not in ("is_local", "local_files_only")}
     try:
@@ -124,7 +142,17 @@ def save_tokenizer(model, tokenizer, folder):
         tokenizer.name_or_path, tokenizer.init_kwargs = before
 
 
-def push(model, tokenizer, repo_id, run=None, private=None, token=None, commit_message=None, base_model=None, **card):
+def push(
+    model: Model,
+    tokenizer: Tokenizer,
+    repo_id: str,
+    run: dict[str, Any] | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+    base_model: str | None = None,
+    **card: str,
+) -> CommitInfo:
     """
     Saves as [`save`] does and uploads the folder to the Hub, in one commit.
 

@@ -1,5 +1,7 @@
 """Pushing what is no model in memory: the metric, data sets, folders; and what the Hub's refusals mean."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import re
@@ -7,6 +9,7 @@ import shutil
 import tempfile
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
@@ -15,6 +18,13 @@ from hf_htc.hub.dataset_card import describe_dataset
 from hf_htc.hub.local_paths import remove_local_paths
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCOSError, HTCTypeError
 from hf_htc.models.whole_files import finish_update, write_text
+
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+    from hf_htc.annotations import StrPath
+    from hf_htc.data import HTCDataset
 
 
 METRIC = "hierarchical_f1"
@@ -67,7 +77,9 @@ def clear_errors(repo_id):
 _NO_TOKEN = "the Hub does not know who you are. Log in with `hf auth login`, or pass a token with write access."
 
 
-def push_metric(repo_id, private=None, token=None, commit_message=None):
+def push_metric(
+    repo_id: str, private: bool | None = None, token: str | None = None, commit_message: str | None = None
+) -> CommitInfo:
     """
     Pushes the metric as a Space: page, card and code. `evaluate.load(repo_id)` then works without the package.
 
@@ -113,7 +125,13 @@ def gradio_space(api, repo_id, private, what):
     return repo_id
 
 
-def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None):
+def push_dataset(
+    loaded: HTCDataset | StrPath,
+    repo_id: str,
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+) -> CommitInfo:
     """
     Pushes a data set in the Hub's layout: `load_htc_dataset(repo_id)` and `datasets.load_dataset(repo_id)` then load it.
 
@@ -162,7 +180,9 @@ def push_dataset(loaded, repo_id, private=None, token=None, commit_message=None)
         )
 
 
-def push_checkpoint(folder, repo_id, private=None, token=None, commit_message=None):
+def push_checkpoint(
+    folder: StrPath, repo_id: str, private: bool | None = None, token: str | None = None, commit_message: str | None = None
+) -> CommitInfo:
     """
     Pushes a checkpoint folder as it stands, without training state; the card is written where there is none.
 

@@ -1,8 +1,11 @@
 """The files of a Space that runs the demo, and their push."""
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from huggingface_hub import HfApi
@@ -16,6 +19,14 @@ from .loading import load_classifier
 from .local_paths import remove_local_paths
 from .onnx_classifier import FLOAT_FILE, REPORT_FILE
 from .sharing import CHECKPOINT_FILES, check_adapter_base, clear_errors, copy_files, gradio_space
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from huggingface_hub import CommitInfo
+
+    from hf_htc.annotations import DecoderKind, StrPath, Thresholds
 
 
 _APP = '''\
@@ -39,7 +50,14 @@ ONNX_FILES = ("config.json", FLOAT_FILE, f"{FLOAT_FILE}*data", REPORT_FILE, "tok
 _NAME = "checkpoint"
 
 
-def write_space(checkpoint, folder, examples=None, threshold=None, decoder="threshold", title=None):
+def write_space(
+    checkpoint: str,
+    folder: StrPath,
+    examples: StrPath | Sequence[str] | None = None,
+    threshold: Thresholds | None = None,
+    decoder: DecoderKind = "threshold",
+    title: str | None = None,
+) -> Path:
     """
     Writes `app.py`, `requirements.txt`, `README.md` and, of a local checkpoint, the folder `checkpoint`. The checkpoint is loaded
     once, to be sure that it does. The folder is there as a whole or not at all.
@@ -79,7 +97,9 @@ def write_space(checkpoint, folder, examples=None, threshold=None, decoder="thre
     return Path(folder)
 
 
-def push_space(folder, repo_id, private=None, token=None, commit_message=None):
+def push_space(
+    folder: StrPath, repo_id: str, private: bool | None = None, token: str | None = None, commit_message: str | None = None
+) -> CommitInfo:
     """
     Pushes what [`write_space`] wrote as a Space, in one commit.
 
@@ -100,7 +120,7 @@ def push_space(folder, repo_id, private=None, token=None, commit_message=None):
         remove_local_paths(folder)
         repo_id = gradio_space(api, repo_id, private, "the demo")
         return api.upload_folder(
-            repo_id=repo_id, repo_type="space", folder_path=folder, commit_message=commit_message or "Upload hf_htc demo"
+            repo_id=repo_id, repo_type="space", folder_path=str(folder), commit_message=commit_message or "Upload hf_htc demo"
         )
 
 

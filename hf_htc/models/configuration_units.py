@@ -1,5 +1,7 @@
 """`UnitConfig`: what the unit methods (HPT, HiDEC, PTMTTaxoFormer) have in common: the loss on units and its options."""
 
+from typing import ClassVar
+
 from huggingface_hub.dataclasses import strict
 
 from .configuration_htc import HTCConfig
@@ -55,7 +57,7 @@ class UnitConfig(HTCConfig):
     asl_eps: float | int = 0.0
     level_weights: list | str = "auto"
 
-    unit_loss_choices = BINARY_UNIT_LOSSES
+    unit_loss_choices: ClassVar[tuple[str, ...]] = BINARY_UNIT_LOSSES
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

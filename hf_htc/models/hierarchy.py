@@ -5,11 +5,16 @@ Plain Python and numpy, so that the code saved with a checkpoint can use it with
 Legend: `M` nodes, `N` labels (`N <= M`), `E` edges, `S` label sets.
 """
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +33,7 @@ from .hierarchy_formats import (
     write_hierarchy,
 )
 from .hierarchy_identity import IDENTITY, NodeIdentity
-from .label_sets import as_csr, contains, from_csr, from_keys, gather_rows, row_ids, sorted_unique
+from .label_sets import Csr, LabelSets, SetsT, as_csr, contains, from_csr, from_keys, gather_rows, row_ids, sorted_unique
 
 
 ROOT = "Root"
@@ -73,17 +78,17 @@ class LabelHierarchy(NodeIdentity):
 
     def __init__(
         self,
-        names,
-        parents,
-        num_labels=None,
-        texts=None,
-        descriptions=None,
-        ids=None,
-        language=None,
-        translations=None,
-        alternative_names=None,
-        attributes=None,
-    ):
+        names: Iterable[str],
+        parents: Iterable[Sequence[int] | int | None],
+        num_labels: int | None = None,
+        texts: Iterable[str] | None = None,
+        descriptions: Iterable[str] | None = None,
+        ids: Sequence[str | None] | Mapping[int, str] | None = None,
+        language: str | None = None,
+        translations: Mapping[str, Any] | None = None,
+        alternative_names: Sequence[Sequence[str]] | Mapping[int, Sequence[str]] | None = None,
+        attributes: Sequence[Mapping[str, Any]] | Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.names = list(names)
         self.num_nodes = len(self.names)
         self.num_labels = self.num_nodes if num_labels is None else int(num_labels)
@@ -171,7 +176,14 @@ class LabelHierarchy(NodeIdentity):
         raise HTCError(f"The hierarchy has a cycle: {' -> '.join(shown)}. Remove one of these parent-child edges.")
 
     @classmethod
-    def from_edges(cls, edges, labels=None, root=ROOT, texts=None, descriptions=None):
+    def from_edges(
+        cls,
+        edges: Iterable[tuple[str | None, str]],
+        labels: Sequence[str] | None = None,
+        root: str | None = ROOT,
+        texts: Mapping[str, str] | None = None,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> LabelHierarchy:
         """
         Builds a hierarchy from `(parent, child)` names.
 
@@ -219,7 +231,9 @@ class LabelHierarchy(NodeIdentity):
         )
 
     @classmethod
-    def from_paths(cls, paths, separator="/", labels=None):
+    def from_paths(
+        cls, paths: Iterable[str | Sequence[str]], separator: str = "/", labels: Sequence[str] | None = None
+    ) -> LabelHierarchy:
         """
         Builds a tree from root-to-node paths; every prefix becomes a node.
 
@@ -238,7 +252,7 @@ class LabelHierarchy(NodeIdentity):
         return cls._from_names(parents, labels, texts)
 
     @classmethod
-    def from_nested(cls, nested, separator=None, labels=None):
+    def from_nested(cls, nested: Any, separator: str | None = None, labels: Sequence[str] | None = None) -> LabelHierarchy:
         """Builds a hierarchy from nested JSON: `{"sport": {"football": {}, "tennis": {}}, "politics": {}}`; lists hold leaves.
         With `separator`, names are joined paths, as in [`~LabelHierarchy.from_paths`]; without, names must be unique."""
         if separator is not None:
@@ -255,7 +269,7 @@ class LabelHierarchy(NodeIdentity):
         return cls.from_edges([(parent, child) for parent, child, _ in edges_from_nested(nested)], labels, root=None)
 
     @classmethod
-    def from_networkx(cls, graph, labels=None, root=ROOT):
+    def from_networkx(cls, graph: Any, labels: Sequence[str] | None = None, root: str | None = ROOT) -> LabelHierarchy:
         """Builds a hierarchy from a networkx `DiGraph` with edges parent -> child; node attributes as
         [`~LabelHierarchy.to_networkx`] gives them are taken over. A node named `root` is the virtual root."""
         edges, texts, descriptions, marked, nodes = edges_from_networkx(graph, root)
@@ -266,17 +280,17 @@ class LabelHierarchy(NodeIdentity):
     @classmethod
     def from_file(
         cls,
-        path,
-        labels=None,
-        root=None,
-        separator=None,
+        path: str | os.PathLike[str],
+        labels: Sequence[str] | None = None,
+        root: str | bool | None = None,
+        separator: str | None = None,
         *,
-        format=None,
-        language=None,
-        encoding=None,
-        delimiter=None,
-        header=None,
-    ):
+        format: str | None = None,
+        language: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        header: bool | None = None,
+    ) -> LabelHierarchy:
         """
         Reads a taxonomy file. Its form is recognised by content and said in one line of the log: edge lists, paths, indented
         lines, tables with one column per level, codes whose beginning is the parent, tree numbers, nested and adjacency JSON,
@@ -308,7 +322,7 @@ class LabelHierarchy(NodeIdentity):
         return hierarchy
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: Mapping[str, Any]) -> LabelHierarchy:
         """The inverse of [`~LabelHierarchy.to_dict`]."""
         unknown = set(content) - {"names", "parents", "num_labels", "texts", "descriptions"} - set(IDENTITY)
         if unknown:
@@ -317,7 +331,7 @@ class LabelHierarchy(NodeIdentity):
 
     # ------------------------------------------------------------------ back to other forms
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists, dicts and strings (JSON-able); of texts, descriptions, ids, ... only what says more than the names."""
         content = {
             "names": list(self.names),
@@ -330,7 +344,7 @@ class LabelHierarchy(NodeIdentity):
             content["descriptions"] = list(self.descriptions)
         return {**content, **self._identity_dict()}
 
-    def to_edges(self, root=ROOT):
+    def to_edges(self, root: str | None = ROOT) -> list[tuple[str | None, str]]:
         """`list[tuple[str, str]]` of (parent, child) names in id order of the child; first-level nodes under `root`.
 
         Raises:
@@ -344,11 +358,11 @@ class LabelHierarchy(NodeIdentity):
             for p in row or [None]
         ]
 
-    def to_paths(self, separator="/"):
+    def to_paths(self, separator: str = "/") -> list[str]:
         """`list[str]`: one path a node and way from the top (trees: one a node), made of the nodes' texts."""
         return [separator.join(self.texts[i] for i in path) for node in range(self.num_nodes) for path in self.paths(node)]
 
-    def to_nested(self):
+    def to_nested(self) -> dict[str, Any]:
         """Nested dicts by name, as [`~LabelHierarchy.from_nested`] reads them. Trees only.
 
         Raises:
@@ -356,12 +370,12 @@ class LabelHierarchy(NodeIdentity):
         """
         return nested_from_hierarchy(self)
 
-    def to_networkx(self):
+    def to_networkx(self) -> Any:
         """A networkx `DiGraph` of names, edges parent -> child, attributes `level`, `is_label`, `text` and, where the hierarchy
         has them, `description`, `own_id`, `alternative_names`, `translations`, `attributes`."""
         return networkx_from_hierarchy(self)
 
-    def save(self, path, format=None):
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         """
         Writes the hierarchy to a file, as a whole or not at all.
 
@@ -382,67 +396,67 @@ class LabelHierarchy(NodeIdentity):
 
     # ------------------------------------------------------------------ nodes
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_nodes
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._ids
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, LabelHierarchy) and self.to_dict() == other.to_dict()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self.fingerprint())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         kind = "tree" if self.is_tree else "DAG"
         extra = f", {self.num_nodes - self.num_labels} structure-only nodes" if self.num_nodes > self.num_labels else ""
         return f"LabelHierarchy({kind} of {self.num_labels} labels{extra}, {self.num_levels} levels)"
 
     @property
-    def label_names(self):
+    def label_names(self) -> list[str]:
         """`list[str]`: names of the `N` labels in id order."""
         return self.names[: self.num_labels]
 
     @property
-    def num_levels(self):
+    def num_levels(self) -> int:
         """Length of the longest root-to-node path."""
         return int(self.levels.max())
 
     @cached_property
-    def is_tree(self):
+    def is_tree(self) -> bool:
         """Whether no node has more than one parent."""
         return all(len(row) <= 1 for row in self.parents)
 
     @cached_property
-    def children(self):
+    def children(self) -> list[list[int]]:
         """`list[list[int]]`: child ids of each node, ascending."""
-        children = [[] for _ in range(self.num_nodes)]
+        children: list[list[int]] = [[] for _ in range(self.num_nodes)]
         for child, row in enumerate(self.parents):
             for parent in row:
                 children[parent].append(child)
         return children
 
     @cached_property
-    def edges(self):
+    def edges(self) -> np.ndarray:
         """`np.ndarray` of shape `(E, 2)`, int64: (parent id, child id), ordered by child."""
         pairs = [(parent, child) for child, row in enumerate(self.parents) for parent in row]
         return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
 
     @cached_property
-    def top_nodes(self):
+    def top_nodes(self) -> list[int]:
         """Ids of the first-level nodes."""
         return [i for i, row in enumerate(self.parents) if not row]
 
     @cached_property
-    def leaves(self):
+    def leaves(self) -> list[int]:
         """Ids of the nodes without children."""
         return [i for i, row in enumerate(self.children) if not row]
 
     @cached_property
-    def ancestor_table(self):
+    def ancestor_table(self) -> Csr:
         """CSR pair over the `M` nodes: the proper ancestors of each, ascending ids (int64)."""
-        above = [()] * self.num_nodes
+        above: list[tuple[int, ...]] = [()] * self.num_nodes
         for node in self._order:
             row = self.parents[node]
             if len(row) == 1:
@@ -455,7 +469,7 @@ class LabelHierarchy(NodeIdentity):
         return indptr, indices
 
     @cached_property
-    def _label_ancestors(self):
+    def _label_ancestors(self) -> Csr:
         """CSR pair over the `N` labels: their proper ancestors that are labels too."""
         indptr, indices = self.ancestor_table
         rows = row_ids(indptr)
@@ -463,12 +477,12 @@ class LabelHierarchy(NodeIdentity):
         counts = np.bincount(rows[keep], minlength=self.num_labels)[: self.num_labels]
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices[keep]
 
-    def ancestors(self, node):
+    def ancestors(self, node: int) -> list[int]:
         """Ids of all proper ancestors of a node, higher levels first."""
         indptr, indices = self.ancestor_table
         return sorted(indices[indptr[node] : indptr[node + 1]].tolist(), key=lambda i: (self.levels[i], i))
 
-    def descendants(self, node):
+    def descendants(self, node: int) -> list[int]:
         """Ids of all proper descendants of a node, ascending."""
         found, stack = set(), list(self.children[node])
         while stack:
@@ -478,14 +492,15 @@ class LabelHierarchy(NodeIdentity):
                 stack.extend(self.children[current])
         return sorted(found)
 
-    def siblings(self, node):
+    def siblings(self, node: int) -> list[int]:
         """Ids of the other children of a node's parents (of the other first-level nodes for a first-level node), ascending."""
         rows = [self.children[p] for p in self.parents[node]] or [self.top_nodes]
         return sorted({i for row in rows for i in row} - {node})
 
-    def paths(self, node, max_paths=None):
+    def paths(self, node: int, max_paths: int | None = None) -> list[list[int]]:
         """Root-to-node paths, `list[list[int]]`: one in a tree, possibly many in a DAG (the first `max_paths`)."""
-        found, stack = [], [(node, (node,))]
+        found: list[list[int]] = []
+        stack: list[tuple[int, tuple[int, ...]]] = [(node, (node,))]
         while stack and (max_paths is None or len(found) < max_paths):
             current, path = stack.pop()
             if not self.parents[current]:
@@ -493,18 +508,18 @@ class LabelHierarchy(NodeIdentity):
             stack.extend((p, (p, *path)) for p in reversed(self.parents[current]))
         return found
 
-    def root_branches(self):
+    def root_branches(self) -> list[np.ndarray]:
         """`list[np.ndarray]`: each first-level node with its descendants, ascending ids; branches of a DAG may overlap."""
         return [np.asarray(sorted([top, *self.descendants(top)]), dtype=np.int64) for top in self.top_nodes]
 
-    def level_units(self):
+    def level_units(self) -> list[np.ndarray]:
         """`list[np.ndarray]`: the label ids of each level, first level first; a level of structure-only nodes is empty."""
         levels = self.levels[: self.num_labels]
         return [np.flatnonzero(levels == level) for level in range(1, self.num_levels + 1)]
 
     # ------------------------------------------------------------------ label sets
 
-    def close(self, label_sets):
+    def close(self, label_sets: SetsT) -> SetsT:
         """
         Adds to every label set the ancestors that are labels (closure `"up"`).
 
@@ -520,7 +535,7 @@ class LabelHierarchy(NodeIdentity):
         keys = np.concatenate([rows * self.num_labels + indices, np.repeat(rows, lengths) * self.num_labels + above])
         return from_csr(*from_keys(sorted_unique(keys), len(indptr) - 1, self.num_labels), is_csr)
 
-    def prune(self, label_sets):
+    def prune(self, label_sets: SetsT) -> SetsT:
         """Drops from every set the labels that lack one of their ancestor labels (closure `"prune"`); arguments and
         result as in [`~LabelHierarchy.close`]."""
         indptr, indices, is_csr = as_csr(label_sets, self.num_labels)
@@ -529,14 +544,14 @@ class LabelHierarchy(NodeIdentity):
         keep[self._missing(keys)[0]] = False
         return from_csr(*from_keys(keys[keep], len(indptr) - 1, self.num_labels), is_csr)
 
-    def violations(self, label_sets):
+    def violations(self, label_sets: LabelSets) -> np.ndarray:
         """`np.ndarray` of shape `(V, 3)`, int64: (set, label, missing ancestor label) for each label whose ancestor is absent."""
         indptr, indices, _ = as_csr(label_sets, self.num_labels)
         keys = sorted_unique(row_ids(indptr) * self.num_labels + indices)
         positions, missing = self._missing(keys)
         return np.stack([keys[positions] // self.num_labels, keys[positions] % self.num_labels, missing], axis=1)
 
-    def is_closed(self, label_sets):
+    def is_closed(self, label_sets: LabelSets) -> bool:
         """Whether every set holds all ancestor labels of its labels."""
         return len(self.violations(label_sets)) == 0
 
@@ -549,14 +564,14 @@ class LabelHierarchy(NodeIdentity):
 
     # ------------------------------------------------------------------ whole hierarchies
 
-    def with_labels(self, labels):
+    def with_labels(self, labels: Sequence[str]) -> LabelHierarchy:
         """The same nodes with other labels: `labels` (names, in id order) become ids `0..`, the rest structure-only."""
         rows = {name: [self.names[p] for p in self.parents[i]] for i, name in enumerate(self.names)}
         other = self._from_names(rows, labels)
         facts = self._facts_of([self._ids[name] for name in other.names])
         return LabelHierarchy(other.names, other.parents, other.num_labels, **facts)
 
-    def restrict(self, labels):
+    def restrict(self, labels: Iterable[str | int]) -> LabelHierarchy:
         """
         The hierarchy of the used labels only.
 
@@ -580,16 +595,16 @@ class LabelHierarchy(NodeIdentity):
             **self._facts_of(nodes),
         )
 
-    def statistics(self):
+    def statistics(self) -> dict[str, Any]:
         """`dict` of counts: labels, nodes, edges, levels, labels and nodes per level, leaves, first-level nodes, isolated
         nodes, nodes with several parents, largest number of children."""
         return hierarchy_statistics(self)
 
-    def tree(self, max_nodes=100):
+    def tree(self, max_nodes: int = 100) -> str:
         """The hierarchy as indented text. A node of a DAG stands under each of its parents, its subtree only the first time
         (`...` after it); structure-only nodes are in brackets. At most `max_nodes` lines, then a count of the rest."""
         return tree_text(self, max_nodes)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]

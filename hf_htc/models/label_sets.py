@@ -5,16 +5,32 @@ Legend: `S` sets, `K` ids in all sets together, `N` labels, `B` documents. A CSR
 `indices[indptr[s]:indptr[s + 1]]`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
 import numpy as np
 
 from .errors import HTCError, HTCTypeError
+
+
+if TYPE_CHECKING:
+    from .hierarchy import LabelHierarchy
+
+
+# A CSR pair `(indptr, indices)`, and what else sets of label ids may be given as.
+Csr = tuple[np.ndarray, np.ndarray]
+LabelSets = Sequence[Sequence[int]] | Csr
+# The kind of sets that came in goes out.
+SetsT = TypeVar("SetsT", Sequence[Sequence[int]], Csr)
 
 
 # Padding of rows of label ids: no label.
 IGNORED = -100
 
 
-def labels_csr(labels, hierarchy):
+def labels_csr(labels: Any, hierarchy: LabelHierarchy) -> Csr:
     """
     Labels of documents, in any allowed form, as one CSR pair. All labels that a user gives are read here or, where they stand in
     an Arrow column, by `hf_htc.data.label_csr`, which shares [`csr_of_values`].
@@ -46,12 +62,12 @@ def labels_csr(labels, hierarchy):
     return csr_of_values(lengths, values, hierarchy.num_labels)
 
 
-def is_csr_pair(labels):
+def is_csr_pair(labels: object) -> bool:
     """Whether labels are given as a tuple `(indptr, indices)` of two arrays."""
     return isinstance(labels, tuple) and len(labels) == 2 and all(isinstance(x, np.ndarray) and x.ndim == 1 for x in labels)
 
 
-def flat_labels(labels):
+def flat_labels(labels: Any) -> Csr:
     """
     The values of all rows behind each other.
 
@@ -68,7 +84,7 @@ def flat_labels(labels):
         if labels.ndim != 1 or labels.dtype.kind in "fb":
             raise HTCError(f"Labels have the shape {labels.shape} ({labels.dtype}); give rows of labels, one row per document.")
         return np.ones(len(labels), dtype=np.int64), labels
-    rows = [row.detach().cpu().numpy() if hasattr(row, "detach") else row for row in labels]
+    rows: list[Any] = [row.detach().cpu().numpy() if hasattr(row, "detach") else row for row in labels]
     single = [isinstance(row, str) or not hasattr(row, "__len__") or getattr(row, "ndim", 1) == 0 for row in rows]
     rows = [[row.item() if hasattr(row, "item") else row] if one else row for row, one in zip(rows, single)]
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
@@ -88,7 +104,7 @@ def flat_labels(labels):
     return lengths, values if len(values) else values.astype(np.int64)
 
 
-def ids_of_names(names, rows, hierarchy):
+def ids_of_names(names: Sequence[str], rows: Sequence[int], hierarchy: LabelHierarchy) -> np.ndarray:
     """`(len(names),)` int64: label ids of different names; `rows` says where each stands first. Raises `ValueError` naming it."""
     known = {name: label for label, name in enumerate(hierarchy.label_names)}
     for name, row in sorted(zip(names, rows), key=lambda pair: pair[1]):
@@ -97,7 +113,7 @@ def ids_of_names(names, rows, hierarchy):
     return np.asarray([known[name] for name in names], dtype=np.int64)
 
 
-def csr_of_values(lengths, values, num_labels=None):
+def csr_of_values(lengths: np.ndarray, values: np.ndarray, num_labels: int | None = None) -> Csr:
     """
     One CSR pair of rows of label ids or multi-hot rows.
 
@@ -151,7 +167,7 @@ def _of_multi_hot(indptr, lengths, values, num_labels):
     return np.searchsorted(rows, np.arange(len(lengths) + 1)).astype(np.int64), labels.astype(np.int64)
 
 
-def check_multi_hot(lengths, values, width):
+def check_multi_hot(lengths: np.ndarray, values: np.ndarray, width: int) -> None:
     """Raises `ValueError` for multi-hot rows of another width, or with values outside [0, 1]; the row is named."""
     wrong = np.flatnonzero(lengths != width)
     if len(wrong):
@@ -167,7 +183,7 @@ def check_multi_hot(lengths, values, width):
             )
 
 
-def as_csr(label_sets, num_ids):
+def as_csr(label_sets: LabelSets, num_ids: int) -> tuple[np.ndarray, np.ndarray, bool]:
     """
     Brings label sets into one CSR pair and checks the ids.
 
@@ -185,16 +201,16 @@ def as_csr(label_sets, num_ids):
     """
     is_csr = isinstance(label_sets, tuple) and len(label_sets) == 2 and all(isinstance(x, np.ndarray) for x in label_sets)
     if is_csr:
-        indptr, indices = label_sets
+        indptr, indices = cast(Csr, label_sets)
         _check_whole_numbers(indices)
         indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or np.any(np.diff(indptr) < 0):
             raise HTCError("Label sets given as (indptr, indices) need indptr to rise from 0 to len(indices).")
     else:
-        label_sets = list(label_sets)  # read twice below
-        lengths = np.fromiter((len(row) for row in label_sets), dtype=np.int64)
+        rows: list[Any] = list(label_sets)  # read twice below
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64)
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        indices = np.asarray([label for row in label_sets for label in row])
+        indices = np.asarray([label for row in rows for label in row])
         _check_whole_numbers(indices)
         indices = indices.astype(np.int64)
     wrong = np.flatnonzero((indices < 0) | (indices >= num_ids))
@@ -212,7 +228,7 @@ def _check_whole_numbers(ids):
         )
 
 
-def from_csr(indptr, indices, is_csr):
+def from_csr(indptr: np.ndarray, indices: np.ndarray, is_csr: bool) -> Any:
     """The inverse of [`as_csr`]: the kind of label sets that the caller gave."""
     if is_csr:
         return indptr, indices
@@ -220,12 +236,12 @@ def from_csr(indptr, indices, is_csr):
     return [flat[a:b] for a, b in zip(bounds, bounds[1:])]
 
 
-def row_ids(indptr):
+def row_ids(indptr: np.ndarray) -> np.ndarray:
     """`(K,)` int64: the set that each entry belongs to."""
     return np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
 
 
-def gather_rows(indptr, indices, rows):
+def gather_rows(indptr: np.ndarray, indices: np.ndarray, rows: np.ndarray) -> Csr:
     """Concatenates the given rows of a CSR table: `(lengths, values)`, with `len(lengths) == len(rows)`."""
     starts, lengths = indptr[rows], indptr[rows + 1] - indptr[rows]
     # Position of every value: its row's start plus a running number inside the row.
@@ -233,20 +249,20 @@ def gather_rows(indptr, indices, rows):
     return lengths, indices[offsets + np.arange(lengths.sum(), dtype=np.int64)]
 
 
-def from_keys(keys, num_sets, num_ids):
+def from_keys(keys: np.ndarray, num_sets: int, num_ids: int) -> Csr:
     """CSR pair of sorted unique keys `set * num_ids + id`."""
     rows = keys // num_ids
     indptr = np.searchsorted(rows, np.arange(num_sets + 1, dtype=np.int64)).astype(np.int64)
     return indptr, keys - rows * num_ids
 
 
-def sorted_unique(keys):
+def sorted_unique(keys: np.ndarray) -> np.ndarray:
     """Sorted keys, each once. (`np.unique` hashes integers, which is many times slower than sorting them.)"""
     keys = np.sort(keys)
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
-def contains(sorted_keys, keys):
+def contains(sorted_keys: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """`(len(keys),)` bool: which keys occur in the sorted array."""
     if len(sorted_keys) == 0:
         return np.zeros(len(keys), dtype=bool)

@@ -109,7 +109,7 @@ class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the method decides in units and tells them (`output_units`).
     has_units = False
-    _whole_layers = frozenset()
+    _whole_layers: frozenset[str] = frozenset()
 
     def __init__(self, config):
         super().__init__(config)

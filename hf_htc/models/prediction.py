@@ -4,26 +4,31 @@
 Legend: `B` documents, `N` labels, `M` nodes, `E` edges, `L` levels.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import math
 import sys
 import threading
 import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import torch
 from transformers.utils import logging
 
 from .coherence import CoherentMax, PathPruning, label_edges
-from .configuration_htc import check_thresholds, plain_numbers
+from .configuration_htc import HTCConfig, check_thresholds, plain_numbers
 from .errors import HTCError, HTCFloatingPointError, HTCTypeError
 from .label_sets import row_ids
 from .modules import CachingModule
 from .prediction_conformal import ConformalSets
 
 
-DECODERS = ("threshold", "top_down", "coherent", "single_path", "one_per_level", "expected_f")
+DecoderKind = Literal["threshold", "top_down", "coherent", "single_path", "one_per_level", "expected_f"]
+DECODERS = get_args(DecoderKind)
 
 
 class Decoder:
@@ -167,27 +172,69 @@ def _family_tables(hierarchy):
     return {"child": child, "counts": counts, "starts": counts.cumsum(0) - counts}
 
 
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+    from .hierarchy import LabelHierarchy
+
+
 logger = logging.get_logger(__name__)
 
 # A label of a DAG can hang on very many paths; a prediction shows this many of them.
 MAX_PATHS = 16
-CLOSURES = ("none", "up", "prune")
+Closure = Literal["none", "up", "prune"]
+CLOSURES = get_args(Closure)
 
 
 class PredictionMixin:
     """What a model does with texts once it is trained."""
 
+    if TYPE_CHECKING:  # what it is mixed into has: a model, or an exported graph
+        config: HTCConfig
+        device: Any
+        modules: Any
+        train: Any
+        eval: Any
+        __call__: Any
+
+    # A `str` is a sequence of strings, too; the first that fits counts.
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        tokenizer: PreTrainedTokenizerBase,
+        threshold: float | Sequence[float] | None = ...,
+        top_k: int | None = ...,
+        closure: Closure | None = ...,
+        batch_size: int = ...,
+        show_progress_bar: bool | None = ...,
+        decoder: DecoderKind = ...,
+    ) -> dict[str, Any]: ...
+
+    @overload
     def predict(
         self,
-        texts,
-        tokenizer,
-        threshold=None,
-        top_k=None,
-        closure=None,
-        batch_size=32,
-        show_progress_bar=None,
-        decoder="threshold",
-    ):
+        texts: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        threshold: float | Sequence[float] | None = ...,
+        top_k: int | None = ...,
+        closure: Closure | None = ...,
+        batch_size: int = ...,
+        show_progress_bar: bool | None = ...,
+        decoder: DecoderKind = ...,
+    ) -> list[dict[str, Any]]: ...
+
+    def predict(
+        self,
+        texts: str | Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        threshold: float | Sequence[float] | None = None,
+        top_k: int | None = None,
+        closure: Closure | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        decoder: DecoderKind = "threshold",
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """
         Label names, whole paths and scores of texts.
 
@@ -228,7 +275,7 @@ class PredictionMixin:
         ```
         """
         single = isinstance(texts, str)
-        texts = [texts] if single else text_list(texts)
+        texts = [texts] if isinstance(texts, str) else text_list(texts)
         check_texts(texts)
         for name, value in (("top_k", top_k), ("batch_size", batch_size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -236,13 +283,19 @@ class PredictionMixin:
         boundary = self.decision_boundary(0.0 if top_k is not None and threshold is None else threshold)
         closure = self.default_closure(closure if closure is not None or top_k is None else "none")
         hierarchy, decode = self.config.get_hierarchy(), self.label_decoder(decoder)
-        predictions = [None] * len(texts)
+        predictions: list[Any] = [None] * len(texts)
         for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
             for row, prediction in zip(rows, self._decode(logits, boundary, top_k, closure, hierarchy, decode)):
                 predictions[row] = prediction
         return predictions[0] if single else predictions
 
-    def predict_sets(self, texts, tokenizer, batch_size=32, show_progress_bar=None):
+    def predict_sets(
+        self,
+        texts: str | Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """
         Label sets that hold what `config.conformal` promises, calibrated on held-out documents by `hf-htc calibrate --conformal`.
 
@@ -261,9 +314,10 @@ class PredictionMixin:
         if conformal is None:
             raise HTCError("The checkpoint is not calibrated; run `hf-htc calibrate CHECKPOINT --conformal 0.9` with its data.")
         single = isinstance(texts, str)
-        texts = [texts] if single else text_list(texts)
+        texts = [texts] if isinstance(texts, str) else text_list(texts)
         check_texts(texts)
-        sets, sets_of = [None] * len(texts), ConformalSets(hierarchy, conformal)
+        sets: list[Any] = [None] * len(texts)
+        sets_of = ConformalSets(hierarchy, conformal)
         for rows, logits in self.iter_logits(texts, tokenizer, batch_size, show_progress_bar):
             chosen, sizes = sets_of(logits.cpu().numpy())
             scores = torch.sigmoid(logits).cpu().numpy()
@@ -275,7 +329,13 @@ class PredictionMixin:
         return sets[0] if single else sets
 
     @torch.no_grad()
-    def iter_logits(self, texts, tokenizer, batch_size=32, show_progress_bar=None):
+    def iter_logits(
+        self,
+        texts: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
         """
         Yields `(rows, logits)`: indices into `texts` and their float32 logits `(B, N)` on the model's device, longest texts
         first, in eval mode. Longer texts than the model takes are cut, with one warning at the end.
@@ -302,7 +362,7 @@ class PredictionMixin:
             )
 
     @contextlib.contextmanager
-    def predicting(self):
+    def predicting(self) -> Iterator[None]:
         """
         The model in eval mode, its weights held to be constant, for any number of threads: the first one that comes switches
         the mode, the last one that goes gives every module back the mode it had.
@@ -328,7 +388,7 @@ class PredictionMixin:
                         module.training = is_training
                     shared.modes = []
 
-    def decision_boundary(self, threshold=None):
+    def decision_boundary(self, threshold: float | Sequence[float] | None = None) -> float | torch.Tensor:
         """
         The logit above which a label is predicted: the log-odds of `threshold`, of `config.thresholds` when it is `None`, 0 when
         that is too.
@@ -348,7 +408,7 @@ class PredictionMixin:
             return torch.logit(torch.tensor(threshold, dtype=torch.float64)).float().to(self.device)
         return math.inf if threshold == 1 else -math.inf if threshold == 0 else math.log(threshold / (1 - threshold))
 
-    def default_closure(self, closure=None):
+    def default_closure(self, closure: Closure | None = None) -> Closure:
         """`closure` if given, else what fits `config.label_closure`. Raises `ValueError` for an unknown policy."""
         if closure is None:
             return "up" if self.config.label_closure == "closed" else "none"
@@ -356,7 +416,7 @@ class PredictionMixin:
             raise HTCError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
         return closure
 
-    def label_decoder(self, kind="threshold"):
+    def label_decoder(self, kind: DecoderKind = "threshold") -> Decoder:
         """The [`Decoder`] of this name, made once per hierarchy. Raises `ValueError` for an unknown one."""
         shared, hierarchy = _shared_by_threads(self), self.config.get_hierarchy()
         with shared.lock:
@@ -399,7 +459,8 @@ class _SharedByThreads:
         self.num_predicting, self.modes, self.decoders = 0, [], {}
 
 
-_SHARED, _SHARED_LOCK = weakref.WeakKeyDictionary(), threading.Lock()
+_SHARED: weakref.WeakKeyDictionary[Any, _SharedByThreads] = weakref.WeakKeyDictionary()
+_SHARED_LOCK = threading.Lock()
 
 
 def _shared_by_threads(owner):
@@ -413,7 +474,7 @@ def _hold(model, holder):
             module.hold(holder)
 
 
-def prediction_of(labels, scores, hierarchy):
+def prediction_of(labels: Sequence[int], scores: Sequence[float], hierarchy: LabelHierarchy) -> dict[str, Any]:
     """The `dict` of one document's predicted label ids and scores, see [`~PredictionMixin.predict`]."""
     inner = {a for label in labels for a in hierarchy.ancestors(label)}
     paths = [path for label in labels if label not in inner for path in hierarchy.paths(label, MAX_PATHS)]
@@ -425,7 +486,9 @@ def prediction_of(labels, scores, hierarchy):
     }
 
 
-def encode_texts(tokenizer, texts, max_length):
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase | None, texts: Sequence[str], max_length: int | None
+) -> tuple[BatchEncoding, int]:
     """A padded batch (`BatchEncoding` of tensors) of texts cut at `max_length` tokens, and how many were cut."""
     options = {"truncation": max_length is not None, "max_length": max_length, "padding": True, "return_tensors": "pt"}
     if tokenizer is None:
@@ -439,7 +502,7 @@ def encode_texts(tokenizer, texts, max_length):
     return batch, int((batch["attention_mask"].sum(1) >= max_length).sum())
 
 
-def text_list(texts):
+def text_list(texts: Iterable[str]) -> list[str]:
     """Several texts as a list. Raises `TypeError` for what holds none."""
     try:
         return list(texts)
@@ -447,7 +510,7 @@ def text_list(texts):
         raise HTCTypeError(f"`texts` is a {type(texts).__name__}; give a string or a list of strings.") from None
 
 
-def check_texts(texts):
+def check_texts(texts: Iterable[str]) -> None:
     """Raises `TypeError` for what is no text and `ValueError` for an empty one, naming its row."""
     for row, text in enumerate(texts):
         if not isinstance(text, str):

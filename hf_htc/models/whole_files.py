@@ -47,7 +47,7 @@ _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 # Whether a process of another machine is still there cannot be seen from here; its leftovers go when they are a day old.
 _OLD_SECONDS = 24 * 3600
 # Tokens of what this process is writing: a process of the same number may have been killed before.
-_LIVE = set()
+_LIVE: set[str] = set()
 # Another file system, a mount point, no right to write there.
 _CANNOT_REPLACE = {errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
 # Another process has put files of its own there meanwhile, as those of a training do into one checkpoint folder.

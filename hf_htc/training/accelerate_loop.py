@@ -4,11 +4,15 @@ It does what the Trainer does with the same settings: the same loss curve, weigh
 (another loss, other batches, a second model), copy [`train_with_accelerate`] and change it; the pieces it calls stay as they are.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,6 +44,11 @@ from hf_htc.training.preparation import base_model, check_best_metric, optimizer
 from hf_htc.training.random_states import EpochStart
 
 
+if TYPE_CHECKING:
+    from hf_htc.annotations import Closure, Model, StrPath, Tokenizer
+    from hf_htc.training.arguments import HTCTrainingArguments
+
+
 logger = get_logger(__name__)
 
 
@@ -68,18 +77,18 @@ class LoopResult:
 
 
 def train_with_accelerate(
-    model,
-    args,
-    train_dataset,
-    eval_dataset=None,
-    tokenizer=None,
+    model: Model,
+    args: HTCTrainingArguments,
+    train_dataset: Dataset | Sequence[dict[str, Any]],
+    eval_dataset: Dataset | Sequence[dict[str, Any]] | None = None,
+    tokenizer: Tokenizer | None = None,
     *,
-    closure=None,
-    max_length=None,
-    early_stopping=None,
-    data_collator=None,
-    resume_from_checkpoint=None,
-):
+    closure: Closure | None = None,
+    max_length: int | None = None,
+    early_stopping: int | EitherMetricEarlyStopping | None = None,
+    data_collator: Callable[[Any], Any] | None = None,
+    resume_from_checkpoint: StrPath | bool | None = None,
+) -> LoopResult:
     """
     Trains on bare `accelerate`: one process or several, float32, bfloat16 or float16.
 
@@ -134,7 +143,7 @@ def train_with_accelerate(
     prepared = prepare_training(model, args, train_dataset, eval_dataset, tokenizer, closure, max_length)
     args = prepared.args
     check_best_metric(args, prepared.metrics.hierarchy)
-    collator = data_collator or HTCDataCollator(tokenizer)
+    collator = data_collator or HTCDataCollator(tokenizer)  # type: ignore[arg-type]  # checked above
     if args.full_determinism:
         enable_full_determinism(args.seed)
     else:
@@ -153,7 +162,8 @@ def train_with_accelerate(
     factory, options = optimizer_factory(args, model)
     if hasattr(options["optimizer_class"], "eval"):
         raise HTCError(f"`optim={args.optim.value}` has a state for evaluation, which the accelerate loop does not switch.")
-    new_model = functools.partial(type(model), model.config)  # sharding changes the class in place
+    kind: Callable[[Any], Any] = type(model)
+    new_model = functools.partial(kind, model.config)  # sharding changes the class in place
     model, optimizer, train_loader = accelerator.prepare(model, factory()(model, **options), train_loader)
     batches_in_epoch, accumulated = len(train_loader), args.gradient_accumulation_steps
     steps_in_epoch = math.ceil(batches_in_epoch / accumulated)

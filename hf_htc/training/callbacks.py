@@ -1,16 +1,24 @@
 """Trainer callbacks: stopping as the papers do, stopping by hand, and a word when nothing is learned."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback
 
 from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, check_number
+
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 
 logger = get_logger(__name__)
@@ -29,19 +37,27 @@ class EitherMetricEarlyStopping(TrainerCallback):
         metrics (`tuple[str]`, *optional*, defaults to `("micro_f1", "macro_f1")`): Larger is better.
     """
 
-    def __init__(self, patience, metrics=("micro_f1", "macro_f1")):
+    def __init__(self, patience: int, metrics: Sequence[str] = ("micro_f1", "macro_f1")) -> None:
         check_number("patience", patience, "[1, inf)", whole=True)
         self.patience, self.metrics = patience, tuple(metrics)
-        self.best, self.waited, self.others = {}, 0, set()
+        self.best: dict[str, float] = {}
+        self.waited, self.others = 0, set[str]()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.best, self.waited, self.others = {}, 0, set()
         # A resumed run counts from what it had reached.
         for entry in state.log_history:
             if any(f"eval_{name}" in entry for name in self.metrics):
                 self._count(entry)
 
-    def on_evaluate(self, args, state, control, metrics, **kwargs):
+    def on_evaluate(  # type: ignore[override]  # transformers declares them in `kwargs`
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
         missing = [name for name in self.metrics if f"eval_{name}" not in metrics]
         if missing and len(missing) == len(self.metrics) and not {"eval_loss", "eval_runtime"} & set(metrics):
             self.others |= {key for key in metrics if key.startswith("eval_") and key.endswith(self.metrics)}
@@ -55,7 +71,7 @@ class EitherMetricEarlyStopping(TrainerCallback):
             logger.warning(f"None of {', '.join(self.metrics)} improved in {self.waited} evaluations; training stops.")
             control.should_training_stop = True
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.others and not self.best:
             logger.warning(
                 f"Early stopping has never seen {' or '.join(self.metrics)}; the evaluations gave "
@@ -90,13 +106,14 @@ class InterruptCallback(TrainerCallback):
             this step; `None`: the callback asks them.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.interrupted, self.signal, self.stopped, self.agreed = False, None, False, None
         self._first = float("-inf")
-        self._previous, self._held = {}, False
+        self._previous: dict[int, Any] = {}
+        self._held = False
 
     @contextmanager
-    def listening(self):
+    def listening(self) -> Iterator[InterruptCallback]:
         """Listens for the signals, from no signal seen; gives the handlers of before back when the block is left."""
         self._listen()
         self._held = True
@@ -119,12 +136,12 @@ class InterruptCallback(TrainerCallback):
             number, handler = self._previous.popitem()
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not self._held:
             self._give_back()  # of a training that ended in an error
             self._listen()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not self._held:
             self._give_back()
 
@@ -138,14 +155,14 @@ class InterruptCallback(TrainerCallback):
         self.interrupted, self.signal, self._first = True, number, time.monotonic()
         logger.warning("Interrupted: finishing this step and saving a checkpoint. Press Ctrl-C again to stop at once.")
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         (stop,) = any_process([self.interrupted], args.device) if self.agreed is None else [self.agreed]
         if stop:
             control.should_save = True
             if state.global_step < state.max_steps:  # after the last step a run ends as it would have
                 self.stopped = control.should_training_stop = True
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.stopped and state.epoch != int(state.epoch):  # the Trainer also comes here from the middle of an epoch
             control.should_log = control.should_evaluate = control.should_save = False
 
@@ -179,14 +196,21 @@ class PriorCallback(TrainerCallback):
         prior_micro_f1 (`float`): The micro-F1 of those constant predictions, in [0, 1].
     """
 
-    def __init__(self, prior_micro_f1):
+    def __init__(self, prior_micro_f1: float) -> None:
         self.prior_micro_f1 = prior_micro_f1
-        self.last = None
+        self.last: float | None = None
 
-    def on_evaluate(self, args, state, control, metrics, **kwargs):
+    def on_evaluate(  # type: ignore[override]  # transformers declares them in `kwargs`
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
         self.last = metrics.get("eval_micro_f1", self.last)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.last is not None and self.last <= self.prior_micro_f1 + 1e-9:
             logger.warning(
                 f"The trained model predicts no more than the label prior (micro-F1 {self.last:.4f}; always predicting the "

@@ -21,7 +21,7 @@ WORKING_LAUNCHES = (
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def check_launch(num_processes=None, look_at_launcher=False):
+def check_launch(num_processes: int | None = None, look_at_launcher: bool = False) -> None:
     """
     Refuses a launch that asked for several processes and gives one.
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import MISSING, fields
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -27,7 +28,7 @@ SUPPORTED = {
 # Set by TrainingArguments itself, or by a launcher; no setting of the user's.
 NOT_SETTINGS = {"do_eval", "local_rank"}
 # What TrainingArguments makes of a default that switches something off.
-OFF = (None, False, "", "no", "none", [], {})
+OFF: tuple[Any, ...] = (None, False, "", "no", "none", [], {})
 
 SAMPLING = ("random", "sequential", "group_by_length")
 NO_SCHEDULES = ("reduce_lr_on_plateau", "greedy")

@@ -1,5 +1,7 @@
 """The run manifest: what a run was, so that its numbers can be trusted and made again."""
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 import os
@@ -7,15 +9,32 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_htc.data import dataset_fingerprint
 from hf_htc.models.version import __version__
 
 
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from hf_htc.models.hierarchy import LabelHierarchy
+
+
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft", "numpy")
 
 
-def run_manifest(command, dataset_name, dataset, hierarchy, settings, seed, text_encoder=None, scores=None, seconds=None):
+def run_manifest(
+    command: str,
+    dataset_name: str,
+    dataset: DatasetDict,
+    hierarchy: LabelHierarchy,
+    settings: dict[str, Any],
+    seed: int,
+    text_encoder: str | None = None,
+    scores: dict[str, Any] | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
     """
     Args:
         command (`str`): The command that made the run; local paths are left out by the caller.
@@ -50,7 +69,7 @@ def run_manifest(command, dataset_name, dataset, hierarchy, settings, seed, text
     }
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of Python, hf_htc and the packages under it."""
     found = {"python": platform.python_version(), "hf_htc": __version__}
     for name in PACKAGES:

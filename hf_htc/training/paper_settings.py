@@ -5,13 +5,22 @@ Each line is an option of `hf-htc train`, its value, and where the paper has it.
 our own default holds. The options of a method's config need no such file: their defaults are the paper's.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from hf_htc.methods import method_info
 from hf_htc.models.errors import HTCError
 
 
-def paper_settings(method):
+if TYPE_CHECKING:
+    pass
+
+
+def paper_settings(method: str) -> dict[str, Any]:
     """
     The training settings of a method's paper.
 
@@ -24,7 +33,6 @@ def paper_settings(method):
     Raises:
         `ValueError`: an unknown method, or one that comes from no paper.
     """
-    import yaml
 
     settings = method_info(method).paper_settings
     if settings is None:

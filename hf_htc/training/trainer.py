@@ -1,13 +1,18 @@
 """`HTCTrainer`, a thin `transformers.Trainer`, and `build_trainer`, which sets one up for hierarchical text classification."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import Trainer
-from transformers.trainer_utils import PredictionOutput
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
 
 from hf_htc.data import HTCDataCollator
 from hf_htc.evaluation.streaming import StreamingMetrics, unpack_bits
@@ -27,6 +32,10 @@ from hf_htc.training.loop_checkpoints import (
     reading,
 )
 from hf_htc.training.preparation import base_model, check_best_metric, optimizer_factory, prepare_training
+
+
+if TYPE_CHECKING:
+    from hf_htc.annotations import Closure, Documents, Model, Tokenizer
 
 
 class HTCTrainer(Trainer):
@@ -51,11 +60,19 @@ class HTCTrainer(Trainer):
         interrupted (`bool`): Whether the last `train` was ended by a signal.
     """
 
-    def __init__(self, model=None, args=None, data_collator=None, *more, **kwargs):
+    def __init__(
+        self,
+        model: Model | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Any = None,
+        *more: Any,
+        **kwargs: Any,
+    ) -> None:
         args = own_copy(HTCTrainingArguments() if args is None else args)
         # A loss that is no number ends the training here; hiding it from the log would cost a look at every loss.
         args.logging_nan_inf_filter = False
-        self._not_finite, self._saved_step = False, None
+        self._not_finite: bool | torch.Tensor = False
+        self._saved_step: int | None = None
         tokenizer = kwargs.get("processing_class")
         if data_collator is None and tokenizer is not None:
             data_collator = HTCDataCollator(tokenizer)
@@ -66,33 +83,36 @@ class HTCTrainer(Trainer):
     def _prepared(self, documents, name, several=False):
         return prepare_documents(documents, name, self.processing_class, base_model(self.model).config, several)
 
-    def get_train_dataloader(self):
+    def get_train_dataloader(self) -> DataLoader:
         self.train_dataset = self._prepared(self.train_dataset, "train_dataset")
         return super().get_train_dataloader()
 
-    def get_eval_dataloader(self, eval_dataset=None):
+    def get_eval_dataloader(self, eval_dataset: str | Documents | None = None) -> DataLoader:
         if eval_dataset is None or isinstance(eval_dataset, str):
             self.eval_dataset = self._prepared(self.eval_dataset, "eval_dataset", several=True)
             return super().get_eval_dataloader(eval_dataset)
         # Not as one of the trainer's own: with persistent workers those are kept, whatever data is asked for.
         return super().get_test_dataloader(self._prepared(eval_dataset, "eval_dataset"))
 
-    def get_test_dataloader(self, test_dataset):
+    def get_test_dataloader(self, test_dataset: Documents) -> DataLoader:
         return super().get_test_dataloader(self._prepared(test_dataset, "test_dataset"))
 
     # ------------------------------------------------------------------ evaluation
 
-    def evaluation_loop(self, *args, **kwargs):
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         if isinstance(self.compute_metrics, StreamingMetrics):
             self.compute_metrics.reset()
         return super().evaluation_loop(*args, **kwargs)
 
-    def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
-        output = super().predict(test_dataset, ignore_keys=ignore_keys, metric_key_prefix=metric_key_prefix)
+    def predict(
+        self, test_dataset: Documents, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        output = super().predict(test_dataset, ignore_keys=ignore_keys, metric_key_prefix=metric_key_prefix)  # type: ignore[arg-type]
         metrics = self.compute_metrics
         if not isinstance(metrics, StreamingMetrics) or self.preprocess_logits_for_metrics != metrics.preprocess:
             return output
-        predictions, labels = output.predictions, output.label_ids
+        predictions: Any = output.predictions
+        labels: Any = output.label_ids
         num_labels = metrics.hierarchy.num_labels
         if predictions is not None:
             predictions = _table(*unpack_bits(predictions, num_labels), num_labels)
@@ -126,16 +146,18 @@ class HTCTrainer(Trainer):
     # ------------------------------------------------------------------ training, stopping, resuming
 
     @property
-    def interrupt_callback(self):
+    def interrupt_callback(self) -> InterruptCallback | None:
         """The [`InterruptCallback`] among the callbacks; `None` when it was removed."""
         return next((c for c in self.callback_handler.callbacks if isinstance(c, InterruptCallback)), None)
 
     @property
-    def interrupted(self):
+    def interrupted(self) -> bool:
         callback = self.interrupt_callback
         return callback is not None and callback.stopped
 
-    def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None):
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, trial: Any = None, ignore_keys_for_eval: list[str] | None = None
+    ) -> TrainOutput:
         """
         As [`~transformers.Trainer.train`].
 
@@ -158,7 +180,7 @@ class HTCTrainer(Trainer):
         finally:
             self.is_in_train = False
 
-    def training_step(self, *args, **kwargs):
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
         self._not_finite = ~torch.isfinite(loss).all() | self._not_finite
         if self.accelerator.sync_gradients:  # the optimizer steps next: here alone host and processes wait for each other
@@ -167,7 +189,7 @@ class HTCTrainer(Trainer):
             not_finite, stop = any_process([self._not_finite, interrupted], loss.device)
             self._not_finite = False
             if not_finite:
-                raise nan_error(self.state.global_step + 1, self.lr_scheduler.get_last_lr())
+                raise nan_error(self.state.global_step + 1, self.lr_scheduler.get_last_lr())  # type: ignore[union-attr]
             if callback is not None:
                 callback.agreed = stop
         return loss
@@ -225,16 +247,16 @@ def _table(indptr, labels, num_labels):
 
 
 def build_trainer(
-    model,
-    args=None,
-    train_dataset=None,
-    eval_dataset=None,
-    tokenizer=None,
-    callbacks=None,
-    closure=None,
-    max_length=None,
-    **trainer_kwargs,
-):
+    model: Model,
+    args: TrainingArguments | None = None,
+    train_dataset: Documents | None = None,
+    eval_dataset: Documents | dict[str, Documents] | None = None,
+    tokenizer: Tokenizer | None = None,
+    callbacks: Sequence[TrainerCallback] | None = None,
+    closure: Closure | None = None,
+    max_length: int | None = None,
+    **trainer_kwargs: Any,
+) -> HTCTrainer:
     """
     An [`HTCTrainer`] with the collator, the streaming metrics, the two learning rates and the callbacks set.
 
@@ -291,7 +313,7 @@ def build_trainer(
         args=args,
         train_dataset=prepared.train_dataset,
         eval_dataset=prepared.eval_dataset,
-        data_collator=trainer_kwargs.pop("data_collator", None) or HTCDataCollator(tokenizer),
+        data_collator=trainer_kwargs.pop("data_collator", None) or HTCDataCollator(tokenizer),  # type: ignore[arg-type]  # checked above
         processing_class=tokenizer,
         callbacks=[InterruptCallback(), *prepared.prior_callback(), *(callbacks or [])],
         **trainer_kwargs,

@@ -3,8 +3,12 @@
 Legend: `V` words, special tokens included, `E` embedding size.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -15,6 +19,13 @@ from hf_htc.logging import get_logger
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, HTCImportError
 
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    from hf_htc.annotations import StrPath
+    from hf_htc.models.modeling_textrcnn import TextRCNNModel
+
+
 logger = get_logger(__name__)
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]")
@@ -22,7 +33,14 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]")
 _CHUNK = 1_000_000
 
 
-def train_word_tokenizer(texts, min_count=2, max_size=50_000, lowercase=True, max_length=256, extra_words=()):
+def train_word_tokenizer(
+    texts: Iterable[str],
+    min_count: int = 2,
+    max_size: int = 50_000,
+    lowercase: bool = True,
+    max_length: int = 256,
+    extra_words: Iterable[str] = (),
+) -> PreTrainedTokenizerFast:
     """
     A word-level tokenizer: words and punctuation marks, the most frequent first.
 
@@ -71,7 +89,17 @@ def train_word_tokenizer(texts, min_count=2, max_size=50_000, lowercase=True, ma
     )
 
 
-def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
+@overload
+def read_word_vectors(path: StrPath, tokenizer: None = None, show_progress_bar: bool | None = None) -> list[str]: ...
+
+
+@overload
+def read_word_vectors(path: StrPath, tokenizer: PreTrainedTokenizerBase, show_progress_bar: bool | None = None) -> np.ndarray: ...
+
+
+def read_word_vectors(
+    path: StrPath, tokenizer: PreTrainedTokenizerBase | None = None, show_progress_bar: bool | None = None
+) -> np.ndarray | list[str]:
     """
     Word vectors of a text file in GloVe's format: one word and its `E` numbers a line, separated by spaces. A first line of two
     numbers (word2vec's format) is passed over.
@@ -105,7 +133,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
             word = " ".join(parts[:-size]) if size else ""
             if not word:
                 raise HTCError(f"Line {number} of {path.name!r} has {len(parts) - 1} numbers; the first line has {size}.")
-            if vocabulary is None:
+            if vocabulary is None or tokenizer is None:
                 words.append(word)
                 continue
             if word not in vocabulary:
@@ -120,7 +148,7 @@ def read_word_vectors(path, tokenizer=None, show_progress_bar=None):
                 vectors = np.full((len(tokenizer), size), np.nan, dtype=np.float32)
             if np.isnan(vectors[vocabulary[word], 0]):  # lower-cased doubles: the first, more frequent one stays
                 vectors[vocabulary[word]] = values
-    if vocabulary is None:
+    if vocabulary is None or tokenizer is None:
         return words
     if vectors is None:
         raise HTCError(f"{path.name!r} has none of the tokenizer's {len(tokenizer):,} words; is it a file of word vectors?")
@@ -133,7 +161,14 @@ def _shown(show_progress_bar, path):
     return path.stat().st_size > 100_000_000 if show_progress_bar is None else show_progress_bar
 
 
-def train_word_vectors(texts, tokenizer, size=300, window=5, seed=0, show_progress_bar=None):
+def train_word_vectors(
+    texts: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    size: int = 300,
+    window: int = 5,
+    seed: int = 0,
+    show_progress_bar: bool | None = None,
+) -> np.ndarray:
     """
     Word vectors of a corpus: the positive pointwise mutual information of words and their neighbours, factorised,
     `PPMI(w, c) = max(0, log(n(w, c) n / (n(w) n(c)^a)))` with `a` 0.75 and neighbours weighted by the inverse of their distance;
@@ -207,7 +242,16 @@ def _chunks(texts, tokenizer, window, show_progress_bar):
         yield np.array(gathered)
 
 
-def build_text_rcnn(texts, word_vectors="corpus", min_count=2, max_size=50_000, lowercase=True, max_length=256, seed=0, **config):
+def build_text_rcnn(
+    texts: Iterable[str],
+    word_vectors: str = "corpus",
+    min_count: int = 2,
+    max_size: int = 50_000,
+    lowercase: bool = True,
+    max_length: int = 256,
+    seed: int = 0,
+    **config: Any,
+) -> tuple[TextRCNNModel, PreTrainedTokenizerFast]:
     """
     A TextRCNN encoder with the vocabulary of a corpus, and its tokenizer.
 

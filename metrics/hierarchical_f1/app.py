@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import evaluate
 
@@ -28,7 +29,7 @@ Sport, Tennis, Arts"""
 
 
 @lru_cache(maxsize=1)
-def load_metric():
+def load_metric() -> Any:
     """The metric beside this file."""
     # By the path of the script, because a Space may have any folder name; in memory, because `evaluate` keeps the lock
     # of its cache file after an error, and a page meets many errors.
@@ -104,7 +105,7 @@ def score(taxonomy: str, references: str, predictions: str, average: str = "micr
     return [[name, *(round(column[name], 4) for column in columns)] for name in columns[0] if name not in echoed]
 
 
-def build():
+def build() -> Any:
     """The Gradio page around [`score`]."""
     import gradio
 

@@ -5,11 +5,15 @@ Letters: `B` documents, `N` labels, `L` levels, `S` bins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import MetricError
+from .label_sets import Closure, LabelSets
 from .score_rows import RowCloser, positives, score_blocks
 from .scorers import Scorer
+from .taxonomy import Parents
 
 
 # Probabilities are summed up in this unit, as integers: the sums do not depend on the order of the documents.
@@ -58,7 +62,14 @@ class CalibrationScorer(Scorer):
     COUNTS = ("_pairs", "_positive", "_sums", "_squares", "_num_documents")
     SETTINGS = ("closure", "num_bins")
 
-    def __init__(self, parents, num_labels=None, closure="none", num_bins=15, names=None):
+    def __init__(
+        self,
+        parents: Parents,
+        num_labels: int | None = None,
+        closure: Closure = "none",
+        num_bins: int = 15,
+        names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         if isinstance(num_bins, bool) or not isinstance(num_bins, (int, np.integer)) or num_bins < 1:
             raise MetricError(f"`num_bins` must be a whole number of 1 or more; got {num_bins!r}.")
@@ -75,7 +86,7 @@ class CalibrationScorer(Scorer):
         self._squares = np.zeros(shape[0], dtype=np.int64)
         self._num_documents = 0
 
-    def add_scores(self, scores, references) -> None:
+    def add_scores(self, scores: np.ndarray, references: LabelSets) -> None:
         """
         Count some documents.
 

@@ -7,11 +7,15 @@ Letters: `B` documents, `N` labels, `T` thresholds (bins, highest scores last).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import MetricError
+from .label_sets import Closure, LabelSets
 from .score_rows import BLOCK_SCORES, RowCloser, positives, score_blocks
 from .scorers import Scorer
+from .taxonomy import Parents
 
 
 # Scores with log-odds beyond this share the outermost bins.
@@ -60,7 +64,14 @@ class CurveScorer(Scorer):
 
     SETTINGS = ("closure", "resolution")
 
-    def __init__(self, parents, num_labels=None, closure="up", resolution=1024, names=None):
+    def __init__(
+        self,
+        parents: Parents,
+        num_labels: int | None = None,
+        closure: Closure = "up",
+        resolution: int = 1024,
+        names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         whole = isinstance(resolution, (int, np.integer)) and not isinstance(resolution, bool) and resolution >= 2
         if resolution is not None and not whole:
@@ -70,7 +81,7 @@ class CurveScorer(Scorer):
         self.reset()
 
     @property
-    def COUNTS(self):
+    def COUNTS(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("_num_documents", "_kept") if self.resolution is None else ("_num_documents", "_all", "_true", "_documents")
 
     def reset(self) -> None:
@@ -82,7 +93,7 @@ class CurveScorer(Scorer):
             self._all, self._true = np.zeros((2, self.num_labels, self.resolution), dtype=np.int32)
             self._documents = _DocumentSums(self.resolution)
 
-    def add_scores(self, scores, references) -> None:
+    def add_scores(self, scores: np.ndarray, references: LabelSets) -> None:
         """
         Count some documents.
 

@@ -1,5 +1,7 @@
 """Hierarchical precision, recall and F of label sets over a taxonomy, as an `evaluate` metric."""
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -126,7 +128,7 @@ class HierarchicalF1(evaluate.Metric):
             features=datasets.Features({"predictions": datasets.Sequence(value), "references": datasets.Sequence(value)}),
         )
 
-    def add_batch(self, *, predictions=None, references=None, **kwargs):
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add a batch of documents.
 
         Args:
@@ -159,7 +161,7 @@ class HierarchicalF1(evaluate.Metric):
                 )
         super().add_batch(**batch, **kwargs)
 
-    def add(self, *, prediction=None, reference=None, **kwargs):
+    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Add one document.
 
         Args:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from .errors import MetricError
-from .label_sets import ancestor_keys, contains, has_all_ancestors, is_path_end
+from .label_sets import Closure, ancestor_keys, contains, has_all_ancestors, is_path_end
 from .scorers import SetScorer, count_rows
-from .taxonomy import Taxonomy
+from .taxonomy import Parents, Taxonomy
 
 
 _LABEL_COUNTS = ("_added", "_missed", "_charged_added", "_charged_missed")
@@ -56,8 +57,26 @@ class HierarchicalLosses(SetScorer):
 
     COUNTS = (*_LABEL_COUNTS, *_TOTALS, "_gold_paths")
     SETTINGS = ("closure", "alpha", "beta")
+    # Set by `reset`.
+    _added: np.ndarray
+    _missed: np.ndarray
+    _charged_added: np.ndarray
+    _charged_missed: np.ndarray
+    _num_documents: int
+    _inconsistent: int
+    _predicted: int
+    _whole_paths: int
+    _paths: int
 
-    def __init__(self, parents, num_labels=None, closure="none", alpha=1.0, beta=1.0, names=None):
+    def __init__(
+        self,
+        parents: Parents,
+        num_labels: int | None = None,
+        closure: Closure = "none",
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         for name, value in (("alpha", alpha), ("beta", beta)):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:

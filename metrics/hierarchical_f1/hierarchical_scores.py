@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from .errors import MetricError
-from .label_sets import ancestor_keys, contains, has_all_ancestors, is_path_end, sorted_unique
+from .label_sets import Closure, ancestor_keys, contains, has_all_ancestors, is_path_end, sorted_unique
 from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows, mean, precision_recall_f
+from .taxonomy import Parents
 
 
 AVERAGES = ("micro", "macro", "samples", "weighted")
@@ -73,7 +76,14 @@ class HierarchicalScorer(SetScorer):
     COUNTS = (*_COUNTS, "_documents", "_consistent_documents")
     SETTINGS = ("closure", "beta")
 
-    def __init__(self, parents, num_labels=None, closure="none", beta=1.0, names=None):
+    def __init__(
+        self,
+        parents: Parents,
+        num_labels: int | None = None,
+        closure: Closure = "none",
+        beta: float = 1.0,
+        names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)) or not 0 < beta < math.inf:
             raise MetricError(f"`beta` must be a positive finite number; got {beta!r}. 1 weighs precision and recall alike.")
@@ -124,7 +134,14 @@ class HierarchicalScorer(SetScorer):
         count_rows(self._documents, *(np.bincount(chosen, minlength=num_rows) for chosen in (rows[hit], rows, gold_rows)))
         self._consistent_documents += num_rows - sorted_unique(rows[~consistent]).size
 
-    def compute(self, averages=AVERAGES, labels="all", per_level=True, constrained=True, zero_division=0.0) -> dict:
+    def compute(
+        self,
+        averages: Sequence[str] = AVERAGES,
+        labels: Literal["all", "supported"] = "all",
+        per_level: bool = True,
+        constrained: bool = True,
+        zero_division: float = 0.0,
+    ) -> dict:
         r"""
         The scores of all documents so far.
 
@@ -200,9 +217,9 @@ class HierarchicalScorer(SetScorer):
             p_counts = self._path_tp, self._path_predicted, self._path_support
             ends = (self._path_predicted + self._path_support) > 0
             for prefix, counts, over in (("c", c_counts, counted), ("p", p_counts, ends)):
-                fscores = self._scores(*counts, zero_division)[2]
+                fscores = self._scores(counts[0], counts[1], counts[2], zero_division)[2]
                 sums = [count.sum(keepdims=True) for count in counts]
-                scores[f"{prefix}_micro_{f}"] = float(self._scores(*sums, zero_division)[2][0])
+                scores[f"{prefix}_micro_{f}"] = float(self._scores(sums[0], sums[1], sums[2], zero_division)[2][0])
                 scores[f"{prefix}_macro_{f}"] = mean(fscores[over], zero_division)
         num_documents, num_predicted = self.num_documents, int(self._predicted.sum())
         exact = sum(count for (tp, predicted, gold), count in self._documents.items() if tp == predicted == gold)
@@ -210,10 +227,9 @@ class HierarchicalScorer(SetScorer):
         scores["consistency"] = int(self._consistent.sum()) / num_predicted if num_predicted else 1.0
         scores["document_consistency"] = self._consistent_documents / num_documents
         scores.update(num_documents=num_documents, num_labels=self.num_labels)
-        scores.update(closure=self.closure, beta=self.beta, labels=labels)
-        return scores
+        return {**scores, "closure": self.closure, "beta": self.beta, "labels": labels}
 
-    def per_label(self, zero_division=0.0) -> dict:
+    def per_label(self, zero_division: float = 0.0) -> dict:
         """
         The counts and scores of each label.
 
@@ -238,7 +254,7 @@ class HierarchicalScorer(SetScorer):
 
     def _micro(self, chosen, zero_division: float) -> list[float]:
         sums = [count[chosen].sum(keepdims=True) for count in (self._tp, self._predicted, self._support)]
-        return [float(score[0]) for score in self._scores(*sums, zero_division)]
+        return [float(score[0]) for score in self._scores(sums[0], sums[1], sums[2], zero_division)]
 
     def _averaged(self, average: str, by_label, counted, zero_division: float) -> list[float]:
         if average == "micro":
@@ -248,7 +264,7 @@ class HierarchicalScorer(SetScorer):
         if average == "weighted":
             return [mean(score, zero_division, self._support) for score in by_label]
         counts, weights = counted_rows(self._documents)
-        return [mean(score, zero_division, weights) for score in self._scores(*counts, zero_division)]
+        return [mean(score, zero_division, weights) for score in self._scores(counts[0], counts[1], counts[2], zero_division)]
 
     def _f_of(self, precision: float, recall: float) -> float:
         square = self.beta**2

@@ -5,11 +5,18 @@ Letters: `N` labels, `M` nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 from .errors import MetricError
 from .scorers import checked_zero_division, mean, precision_recall_f
 from .taxonomy import Taxonomy
+
+
+if TYPE_CHECKING:
+    from .hierarchical_scores import HierarchicalScorer
 
 
 def leaf_labels(taxonomy: Taxonomy) -> np.ndarray:
@@ -43,7 +50,7 @@ def branches(taxonomy: Taxonomy) -> dict:
     }
 
 
-def frequency_groups(label_counts, bounds=(0, 50)) -> dict:
+def frequency_groups(label_counts: Sequence[int] | np.ndarray, bounds: Sequence[int] = (0, 50)) -> dict:
     """
     Labels by the number of training documents.
 
@@ -74,7 +81,12 @@ def frequency_groups(label_counts, bounds=(0, 50)) -> dict:
     return {name: np.flatnonzero(groups == place) for place, name in enumerate(names)}
 
 
-def group_scores(scorer, groups, labels="all", zero_division=0.0) -> dict:
+def group_scores(
+    scorer: HierarchicalScorer,
+    groups: Mapping[str, np.ndarray],
+    labels: Literal["all", "supported"] = "all",
+    zero_division: float = 0.0,
+) -> dict:
     r"""
     Precision, recall and F of some labels at a time, from the counts of a [`HierarchicalScorer`].
 
@@ -124,7 +136,9 @@ def group_scores(scorer, groups, labels="all", zero_division=0.0) -> dict:
         if members.size and not 0 <= members.min() <= members.max() < scorer.num_labels:
             raise MetricError(f"The group {name!r} has ids outside [0, {scorer.num_labels}); give label ids.")
         sums = [count[members].sum(keepdims=True) for count in counts]
-        for what, value in zip(("precision", "recall", f), precision_recall_f(*sums, scorer.beta, zero_division)):
+        for what, value in zip(
+            ("precision", "recall", f), precision_recall_f(sums[0], sums[1], sums[2], scorer.beta, zero_division)
+        ):
             scores[f"{name}_micro_{what}"] = float(value[0])
         counted = members if labels == "all" else members[occurs[members]]
         scores[f"{name}_macro_{f}"] = mean(table[f][counted], zero_division)

@@ -8,7 +8,9 @@ Letters: `B` documents, `N` labels, `K` (document, label) pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
+from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -16,13 +18,17 @@ from .errors import MetricError, MetricTypeError
 from .taxonomy import Taxonomy
 
 
-CLOSURES = ("none", "up", "prune")
+Closure = Literal["none", "up", "prune"]
+CLOSURES = get_args(Closure)
+# A CSR pair `(indptr, indices)`, and what else label sets may be given as.
+Csr = tuple[np.ndarray, np.ndarray]
+LabelSets = Sequence[Sequence[int]] | np.ndarray | Csr
 
 # Bytes of a look-up table for every key that is looked up in it, at most.
 _TABLE_BYTES = 32
 
 
-def to_csr(rows, taxonomy: Taxonomy, what: str = "predictions"):
+def to_csr(rows: LabelSets, taxonomy: Taxonomy, what: str = "predictions") -> Csr:
     """
     Label sets as a CSR pair, with every id checked.
 
@@ -41,7 +47,7 @@ def to_csr(rows, taxonomy: Taxonomy, what: str = "predictions"):
         ValueError: for an id that is no label, naming row and id; for a malformed CSR pair; for 0/1 rows.
     """
     if isinstance(rows, tuple) and len(rows) == 2 and all(isinstance(part, np.ndarray) for part in rows):
-        indptr, indices = _checked_csr(rows[0], rows[1], what)
+        indptr, indices = _checked_csr(*cast(Csr, rows), what)
     else:
         indptr, indices = _flatten(rows, what)
     _refuse_multi_hot(indptr, indices, taxonomy, what)
@@ -61,7 +67,9 @@ def to_csr(rows, taxonomy: Taxonomy, what: str = "predictions"):
     return indptr, indices
 
 
-def multi_hot_to_csr(rows, taxonomy: Taxonomy, what: str = "predictions", block_size: int = 1 << 24):
+def multi_hot_to_csr(
+    rows: Sequence[Sequence[int]] | np.ndarray, taxonomy: Taxonomy, what: str = "predictions", block_size: int = 1 << 24
+) -> Csr:
     """
     0/1 rows as a CSR pair.
 
@@ -106,7 +114,7 @@ def multi_hot_to_csr(rows, taxonomy: Taxonomy, what: str = "predictions", block_
     return indptr, np.concatenate(indices).astype(np.int64) if indices else np.zeros(0, dtype=np.int64)
 
 
-def to_keys(indptr, indices, start: int, stop: int, num_labels: int) -> np.ndarray:
+def to_keys(indptr: np.ndarray, indices: np.ndarray, start: int, stop: int, num_labels: int) -> np.ndarray:
     """Sorted unique keys `(document - start) * N + label` of the documents `start..stop-1` of a CSR pair."""
     documents = np.repeat(np.arange(stop - start, dtype=np.int64), np.diff(indptr[start : stop + 1]))
     return sorted_unique(documents * num_labels + indices[indptr[start] : indptr[stop]])
@@ -135,7 +143,7 @@ def _is_dense(keys: np.ndarray, others: np.ndarray) -> bool:
     return int(keys[-1]) <= _TABLE_BYTES * (keys.size + others.size)
 
 
-def ancestor_keys(keys: np.ndarray, taxonomy: Taxonomy):
+def ancestor_keys(keys: np.ndarray, taxonomy: Taxonomy) -> Csr:
     """
     The ancestor labels of every pair, as keys of the same document.
 
@@ -157,7 +165,7 @@ def close_up(keys: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return sorted_unique(np.concatenate([keys, ancestor_keys(keys, taxonomy)[1]]))
 
 
-def has_all_ancestors(keys: np.ndarray, taxonomy: Taxonomy, ancestors=None) -> np.ndarray:
+def has_all_ancestors(keys: np.ndarray, taxonomy: Taxonomy, ancestors: Csr | None = None) -> np.ndarray:
     """
     Which labels have all their ancestor labels in the same set; boolean of shape `(K,)`.
 
@@ -170,7 +178,7 @@ def has_all_ancestors(keys: np.ndarray, taxonomy: Taxonomy, ancestors=None) -> n
     return complete
 
 
-def is_path_end(keys: np.ndarray, taxonomy: Taxonomy, ancestors=None) -> np.ndarray:
+def is_path_end(keys: np.ndarray, taxonomy: Taxonomy, ancestors: Csr | None = None) -> np.ndarray:
     """Which labels are most specific, that is an ancestor of no other label of their set; boolean of shape `(K,)`."""
     above = (ancestor_keys(keys, taxonomy) if ancestors is None else ancestors)[1]
     ends = np.ones(keys.size, dtype=bool)

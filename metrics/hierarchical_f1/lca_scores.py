@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from .errors import MetricError
-from .label_sets import contains, is_path_end
+from .label_sets import Closure, contains, is_path_end
 from .scorers import SetScorer, checked_zero_division, count_rows, counted_rows, mean, precision_recall_f
+from .taxonomy import Parents
 
 
 # Combinations of equally near partners of one document that are all tried; beyond, labels choose one after the other.
@@ -67,7 +69,9 @@ class LcaScorer(SetScorer):
 
     COUNTS = ("_documents", "_pairs", "_num_documents")
 
-    def __init__(self, parents, num_labels=None, closure="none", names=None):
+    def __init__(
+        self, parents: Parents, num_labels: int | None = None, closure: Closure = "none", names: Sequence[str] | None = None
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         taxonomy = self.taxonomy
         self._levels = [*taxonomy.levels.tolist(), 0]
@@ -110,7 +114,7 @@ class LcaScorer(SetScorer):
             count_rows(self._pairs, labels[starts[single]], gold_labels[gold_starts[single]])
         self._num_documents += num_rows
 
-    def compute(self, zero_division=0.0) -> dict:
+    def compute(self, zero_division: float = 0.0) -> dict:
         r"""
         The scores of all documents so far.
 
@@ -143,9 +147,9 @@ class LcaScorer(SetScorer):
         sums = [(count * weights).sum(keepdims=True) for count in counts]
         scores = {}
         names = ("precision", "recall", "f1")
-        for name, micro in zip(names, precision_recall_f(*sums, 1.0, zero_division)):
+        for name, micro in zip(names, precision_recall_f(sums[0], sums[1], sums[2], 1.0, zero_division)):
             scores[f"lca_micro_{name}"] = float(micro[0])
-        for name, values in zip(names, precision_recall_f(*counts, 1.0, zero_division)):
+        for name, values in zip(names, precision_recall_f(counts[0], counts[1], counts[2], 1.0, zero_division)):
             scores[f"lca_samples_{name}"] = mean(values, zero_division, weights)
         scores.update(self._distances())
         return {**scores, "num_documents": self._num_documents, "num_labels": self.num_labels, "closure": self.closure}
@@ -203,9 +207,10 @@ class LcaScorer(SetScorer):
 
     def _ancestors(self, label: int) -> dict:
         """Every node above a label and itself -> (edges up to it, the node below it on a shortest way)."""
-        up = self._up.get(label)
+        up: dict | None = self._up.get(label)
         if up is None:
-            up, edge = {label: (0, None)}, [label]
+            up = {label: (0, None)}
+            edge = [label]
             while edge:
                 above = []
                 for node in sorted(edge):

@@ -9,13 +9,15 @@ Letters: `B` documents, `N` labels, `K` ranks.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from .errors import MetricError, MetricTypeError
-from .label_sets import close_up, contains, to_csr, to_keys
+from .label_sets import Closure, LabelSets, close_up, contains, to_csr, to_keys
 from .score_rows import RowCloser, score_blocks
 from .scorers import Scorer
+from .taxonomy import Parents
 
 
 class RankingScorer(Scorer):
@@ -64,7 +66,15 @@ class RankingScorer(Scorer):
     SETTINGS = ("closure", "ks", "labels")
     ALLOWED_CLOSURES = ("none", "up")
 
-    def __init__(self, parents, num_labels=None, closure="none", ks=(1, 3, 5, 10), labels=None, names=None):
+    def __init__(
+        self,
+        parents: Parents,
+        num_labels: int | None = None,
+        closure: Closure = "none",
+        ks: Sequence[int] = (1, 3, 5, 10),
+        labels: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(parents, num_labels=num_labels, closure=closure, names=names)
         ks = (ks,) if isinstance(ks, (int, np.integer)) else tuple(ks)
         if not ks or any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks):
@@ -92,7 +102,7 @@ class RankingScorer(Scorer):
         """How many documents were added."""
         return sum(self._documents.values())
 
-    def add(self, ranked, references) -> None:
+    def add(self, ranked: LabelSets, references: LabelSets) -> None:
         """
         Count documents by their best labels.
 
@@ -128,7 +138,7 @@ class RankingScorer(Scorer):
         keys = to_keys(indptr, indices, 0, len(ranked), self.num_labels)
         self._count(ranked.astype(np.int64), close_up(keys, self.taxonomy) if self.closure == "up" else keys)
 
-    def add_scores(self, scores, references) -> None:
+    def add_scores(self, scores: np.ndarray, references: LabelSets) -> None:
         """
         Count documents by the scores of all labels; of equal scores the label with the smaller id goes first.
 

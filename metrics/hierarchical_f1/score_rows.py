@@ -5,10 +5,12 @@ Letters: `B` documents, `N` labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .errors import MetricError, MetricTypeError
-from .label_sets import close_up, to_csr, to_keys
+from .label_sets import LabelSets, close_up, to_csr, to_keys
 from .taxonomy import Taxonomy
 
 
@@ -16,7 +18,9 @@ from .taxonomy import Taxonomy
 BLOCK_SCORES = 1 << 20
 
 
-def score_blocks(scores, references, closer: RowCloser, taxonomy: Taxonomy, probabilities: bool = True):
+def score_blocks(
+    scores: np.ndarray, references: LabelSets, closer: RowCloser, taxonomy: Taxonomy, probabilities: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     Blocks of score rows with their gold labels.
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .errors import MetricError, MetricTypeError
-from .label_sets import CLOSURES, close_up, has_all_ancestors, to_csr, to_keys
-from .taxonomy import Taxonomy
+from .label_sets import CLOSURES, Closure, Csr, LabelSets, close_up, has_all_ancestors, to_csr, to_keys
+from .taxonomy import Parents, Taxonomy
 
 
 # (document, label) pairs that are worked on at a time: bounds the temporary arrays at any number of documents.
@@ -27,23 +29,26 @@ class Scorer:
     merged scorers must have in common in `SETTINGS`.
     """
 
-    COUNTS: tuple = ()
+    COUNTS: Sequence[str] = ()
     SETTINGS: tuple = ("closure",)
     ALLOWED_CLOSURES: tuple = CLOSURES
 
-    def __init__(self, parents, num_labels=None, closure="none", names=None):
+    def __init__(
+        self, parents: Parents, num_labels: int | None = None, closure: Closure = "none", names: Sequence[str] | None = None
+    ) -> None:
         if closure not in self.ALLOWED_CLOSURES:
             raise MetricError(f"`closure` must be one of {list(self.ALLOWED_CLOSURES)}; got {closure!r}.")
-        ready = isinstance(parents, Taxonomy) and num_labels is None and names is None
-        self.taxonomy = parents if ready else Taxonomy(parents, num_labels=num_labels, names=names)
-        self.closure = closure
+        if not isinstance(parents, Taxonomy) or num_labels is not None or names is not None:
+            parents = Taxonomy(parents, num_labels=num_labels, names=names)
+        self.taxonomy: Taxonomy = parents
+        self.closure: Closure = closure
 
     @property
     def num_labels(self) -> int:
         """`N`."""
         return self.taxonomy.num_labels
 
-    def merge(self, other) -> None:
+    def merge(self, other: Scorer) -> None:
         """
         Add the counts of another scorer, as if its documents had been added here.
 
@@ -73,7 +78,7 @@ class Scorer:
 class SetScorer(Scorer):
     """A scorer of predicted and gold label sets; subclasses count blocks of documents in `_add_block`."""
 
-    def add(self, predictions, references) -> None:
+    def add(self, predictions: LabelSets, references: LabelSets) -> None:
         """
         Count some documents.
 
@@ -113,7 +118,7 @@ class SetScorer(Scorer):
         raise NotImplementedError
 
 
-def under_closure(predicted: np.ndarray, gold: np.ndarray, closure: str, taxonomy: Taxonomy):
+def under_closure(predicted: np.ndarray, gold: np.ndarray, closure: str, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and gold keys after the closure policy."""
     if closure == "up":
         return close_up(predicted, taxonomy), close_up(gold, taxonomy)
@@ -122,7 +127,7 @@ def under_closure(predicted: np.ndarray, gold: np.ndarray, closure: str, taxonom
     return predicted, gold
 
 
-def apply_closure(predictions, references, parents, closure: str):
+def apply_closure(predictions: LabelSets, references: LabelSets, parents: Parents, closure: str) -> tuple[Csr, Csr]:
     """
     Label sets as a scorer with this closure compares them.
 
@@ -141,15 +146,15 @@ def apply_closure(predictions, references, parents, closure: str):
         raise MetricError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
     taxonomy = Taxonomy(parents)
     pairs = to_csr(predictions, taxonomy, "predictions"), to_csr(references, taxonomy, "references")
-    keys = [to_keys(*pair, 0, pair[0].size - 1, taxonomy.num_labels) for pair in pairs]
+    predicted, gold = (to_keys(*pair, 0, pair[0].size - 1, taxonomy.num_labels) for pair in pairs)
     closed = []
-    for (indptr, _), found in zip(pairs, under_closure(*keys, closure, taxonomy)):
+    for (indptr, _), found in zip(pairs, under_closure(predicted, gold, closure, taxonomy)):
         rows = found // taxonomy.num_labels
         closed.append((np.searchsorted(rows, np.arange(indptr.size)), found - rows * taxonomy.num_labels))
-    return tuple(closed)
+    return closed[0], closed[1]
 
 
-def checked_zero_division(value) -> float:
+def checked_zero_division(value: float) -> float:
     """`value` as a float. Raises `ValueError` for anything but 0, 1 and nan."""
     if isinstance(value, (int, float, np.number)) and (value in (0, 1) or math.isnan(value)):
         return float(value)
@@ -168,7 +173,7 @@ def mean(values: np.ndarray, zero_division: float, weights: np.ndarray | None = 
     return float(np.average(values[defined], weights=weights[defined]))
 
 
-def precision_recall_f(tp, predicted, support, beta: float, zero_division: float):
+def precision_recall_f(tp: Any, predicted: Any, support: Any, beta: float, zero_division: float) -> Any:
     """Precision, recall and F of arrays of counts, each a float array of their shape; 0 / 0 is `zero_division`."""
     square = beta**2
     return tuple(
@@ -193,7 +198,7 @@ def count_rows(counter: Counter, *columns: np.ndarray) -> None:
         counter[tuple(reversed(row))] += count
 
 
-def counted_rows(counter: Counter):
+def counted_rows(counter: Counter) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """The rows of [`count_rows`] as arrays, sorted: a tuple of columns, and the counts."""
     # Sorted, so that the order of the documents does not reach a floating point sum.
     rows = sorted(counter.items())

@@ -8,10 +8,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import MetricError, MetricTypeError
+
+
+class HierarchyLike(Protocol):
+    """What `parents` may be an object of: `LabelHierarchy`, [`Taxonomy`]."""
+
+    @property
+    def parents(self) -> Sequence[Sequence[int]]: ...
+
+    @property
+    def num_labels(self) -> int: ...
+
+    @property
+    def names(self) -> Sequence[str] | None: ...
+
+
+Parents = Mapping[Any, Any] | Sequence[Any] | HierarchyLike
 
 
 class Taxonomy:
@@ -46,23 +63,24 @@ class Taxonomy:
         TypeError: for another kind of `parents`.
     """
 
-    def __init__(self, parents, num_labels: int | None = None, names: Sequence[str] | None = None):
-        if isinstance(parents, Taxonomy) or all(hasattr(parents, name) for name in ("parents", "num_labels", "names")):
-            num_labels = parents.num_labels if num_labels is None else num_labels
-            names = parents.names if names is None else names
-            parents = parents.parents
-        if isinstance(parents, Mapping):
-            parents, names = _from_mapping(parents, names)
-        elif isinstance(parents, (str, bytes)) or not hasattr(parents, "__len__"):
+    def __init__(self, parents: Parents, num_labels: int | None = None, names: Sequence[str] | None = None) -> None:
+        given: Any = parents
+        if isinstance(given, Taxonomy) or all(hasattr(given, name) for name in ("parents", "num_labels", "names")):
+            num_labels = given.num_labels if num_labels is None else num_labels
+            names = given.names if names is None else names
+            given = given.parents
+        if isinstance(given, Mapping):
+            given, names = _from_mapping(given, names)
+        elif isinstance(given, (str, bytes)) or not hasattr(given, "__len__"):
             raise MetricTypeError(
                 "`parents` must be a dict, a list or an object with `parents`, `num_labels` and `names`; got "
-                f"{type(parents).__name__}."
+                f"{type(given).__name__}."
             )
-        self.names = None if names is None else _checked_names(names, len(parents))
-        self.parents = [_checked_parents(node, given, len(parents), self) for node, given in enumerate(parents)]
+        self.names = None if names is None else _checked_names(names, len(given))
+        self.parents = [_checked_parents(node, row, len(given), self) for node, row in enumerate(given)]
         self.num_nodes = len(self.parents)
         self.num_labels = self.num_nodes if num_labels is None else num_labels
-        if not isinstance(self.num_labels, Integral) or not 1 <= self.num_labels <= self.num_nodes:
+        if not isinstance(self.num_labels, (int, np.integer)) or not 1 <= self.num_labels <= self.num_nodes:
             raise MetricError(
                 f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got {num_labels!r}."
             )
@@ -71,7 +89,7 @@ class Taxonomy:
                 f"`names` has {len(self.names)} entries; give one name a node ({self.num_nodes}) or one a label "
                 f"({self.num_labels})."
             )
-        self._ids = None if self.names is None else {name: node for node, name in enumerate(self.names)}
+        self._ids: dict[str, int] | None = None if self.names is None else {name: node for node, name in enumerate(self.names)}
         order = self._topological_order()
         self.levels = np.ones(self.num_nodes, dtype=np.int64)
         ancestors: list[frozenset] = [frozenset()] * self.num_nodes
@@ -80,7 +98,9 @@ class Taxonomy:
             if above:
                 self.levels[node] = 1 + max(self.levels[parent] for parent in above)
                 ancestors[node] = frozenset().union(above, *(ancestors[parent] for parent in above))
-        rows = [sorted(node for node in ancestors[label] if node < self.num_labels) for label in range(self.num_labels)]
+        rows: list[list[int]] = [
+            sorted(node for node in ancestors[label] if node < self.num_labels) for label in range(self.num_labels)
+        ]
         self.ancestor_indptr = np.zeros(self.num_labels + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=self.ancestor_indptr[1:])
         self.ancestor_indices = np.array([node for row in rows for node in row], dtype=np.int64)
@@ -91,7 +111,7 @@ class Taxonomy:
             return str(node)
         return f"{node} ({self.names[node]!r})"
 
-    def encode(self, rows, what: str = "predictions") -> list[list[int]]:
+    def encode(self, rows: Sequence[Sequence[str]], what: str = "predictions") -> list[list[int]]:
         """
         Label names to label ids.
 
@@ -117,18 +137,19 @@ class Taxonomy:
                 raise MetricTypeError(f"{what} row {row} is {labels!r}; every row must be a list of label names.")
             ids = [self._ids.get(name, self.num_nodes) for name in labels]
             if ids and max(ids) >= self.num_labels:
-                self._raise_unknown(row, next(n for n, i in zip(labels, ids) if i >= self.num_labels), what)
+                self._raise_unknown(row, next(n for n, i in zip(labels, ids) if i >= self.num_labels), what, self._ids)
             encoded.append(ids)
         return encoded
 
-    def _raise_unknown(self, row: int, name, what: str) -> None:
-        if name in self._ids:
+    def _raise_unknown(self, row: int, name, what: str, ids: dict[str, int]) -> None:
+        if name in ids:
             raise MetricError(
                 f"{what} row {row}: {name!r} is a structure-only node, not a label; labels are the first "
                 f"{self.num_labels} of the {self.num_nodes} nodes. Drop it from the row, or raise `num_labels`."
             )
-        close = difflib.get_close_matches(str(name), self.names[: self.num_labels], n=3)
-        hint = f"Close: {close}." if close else f"The labels begin with {self.names[: min(5, self.num_labels)]}."
+        labels = list(ids)[: self.num_labels]
+        close = difflib.get_close_matches(str(name), labels, n=3)
+        hint = f"Close: {close}." if close else f"The labels begin with {labels[:5]}."
         raise MetricError(f"{what} row {row}: unknown label {name!r}; the taxonomy has {self.num_labels} labels. {hint}")
 
     def _topological_order(self) -> list[int]:
@@ -214,7 +235,7 @@ def _checked_parents(node: int, given, num_nodes: int, taxonomy: Taxonomy) -> li
         )
     above: list[int] = []
     for parent in given:
-        if isinstance(parent, bool) or not isinstance(parent, Integral):
+        if isinstance(parent, bool) or not isinstance(parent, (int, np.integer)):
             raise MetricTypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
         if not 0 <= parent < num_nodes:
             raise MetricError(f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes}).")
