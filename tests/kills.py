@@ -13,20 +13,21 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 
 from tqdm.std import TqdmDefaultWriteLock
 
 
 def operations(function):
     """Runs a function to its end in a child process; returns its operations, `list[str]`."""
-    code, found = _in_child(function, None)
+    code, found = _recorded(function, None)
     assert code == 0, "the function fails by itself"
     return found
 
 
 def kill_at(function, number):
     """Runs a function in a child process that is killed before its operation `number`, counted from 0."""
-    code, _ = _in_child(function, number)
+    code, _ = _recorded(function, number)
     assert code == -signal.SIGKILL, f"operation {number} is behind the last one"
 
 
@@ -37,37 +38,45 @@ def moments(found, words=(), least=20):
     return sorted(spread | named)
 
 
-def leave_locks():
-    """For a child that will be killed: the lock of progress bars is shared, and its parent would wait for ever for it."""
-    TqdmDefaultWriteLock.acquire = TqdmDefaultWriteLock.release = lambda self, *args, **kwargs: True
-
-
-def _in_child(function, number):
-    read, write = os.pipe()
+def end_of(function):
+    """Runs a function in a child process; returns its exit code, that of a signal negative."""
     gc.freeze()  # the child's collections would copy the parent's memory
     child = os.fork()
     if child == 0:
-        os.close(read)
         code = 1
         try:
-            signal.alarm(60)  # a child that hangs is a failed test
+            signal.alarm(120)  # a child that hangs is a failed test
+            # The lock of progress bars is shared, and the parent would wait for ever for a killed child that holds it.
+            TqdmDefaultWriteLock.acquire = TqdmDefaultWriteLock.release = lambda self, *args, **kwargs: True
+            function()
+            code = 0
+        finally:
+            os._exit(code)
+    gc.unfreeze()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill(*_):
+    """Ends this process without a word, as a power cut does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _recorded(function, number):
+    with tempfile.TemporaryFile("w+") as notes:
+
+        def run():
             recorder = _Recorder(number)
             recorder.patch()
             with open(os.devnull, "r+") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
                 recorder.is_on = True
                 function()
                 recorder.is_on = False
-            with os.fdopen(write, "w") as stream:
-                json.dump(recorder.found, stream)
-            code = 0
-        finally:
-            os._exit(code)
-    gc.unfreeze()
-    os.close(write)
-    with os.fdopen(read) as stream:
-        found = stream.read()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), json.loads(found or "[]")
+            json.dump(recorder.found, notes)
+            notes.flush()
+
+        code = end_of(run)
+        notes.seek(0)
+        return code, json.loads(notes.read() or "[]")
 
 
 class _Recorder:
@@ -78,7 +87,7 @@ class _Recorder:
         if not self.is_on:
             return
         if len(self.found) == self.number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         self.found.append(what)
 
     def before(self, function):
@@ -89,7 +98,6 @@ class _Recorder:
         return noted
 
     def patch(self):
-        leave_locks()
         for name in ("replace", "rename", "unlink", "remove", "rmdir", "mkdir", "truncate", "link", "chmod"):
             setattr(os, name, self.before(getattr(os, name)))
         shutil.rmtree = self.before(shutil.rmtree)

@@ -168,7 +168,7 @@ def _looked_up(source, options, log, keep_unknown):
         separator = recognise_paths(list(sets.values()), forms, log, [part.origin for part in raw.values()])
     hierarchy = given if given is not None else infer_hierarchy(list(sets.values()), separator)
     numbers = numbered_names(list(sets.values()), hierarchy, source.taxonomy) if given is not None and not class_names else {}
-    resolver = LabelResolver(hierarchy, separator, numbers)
+    resolver = LabelResolver(hierarchy, separator, numbers, is_object)
     splits = {}
     for split, part in raw.items():
         unknown = "keep" if keep_unknown else "refuse"

@@ -37,6 +37,8 @@ class LabelResolver:
         hierarchy ([`LabelHierarchy`]).
         path_separator (`str`, *optional*): What joins the labels of the data if they are paths.
         class_names (`dict[str, str]`, *optional*): What numbers stand for.
+        is_fixed (`bool`, *optional*, defaults to `False`): Whether the hierarchy is an object, such as that of a checkpoint, to
+            which nothing can be added.
 
     Attributes:
         taken (`dict[str, dict[str, str]]`): By way (`"a last segment"`), name in the data -> name of the node.
@@ -50,8 +52,8 @@ class LabelResolver:
         "other": "by ids, texts or alternative names",
     }
 
-    def __init__(self, hierarchy, path_separator=None, class_names=None):
-        self.hierarchy, self.path_separator = hierarchy, path_separator
+    def __init__(self, hierarchy, path_separator=None, class_names=None, is_fixed=False):
+        self.hierarchy, self.path_separator, self.is_fixed = hierarchy, path_separator, is_fixed
         self.class_names = class_names or {}
         self.taken = {}
 
@@ -184,7 +186,13 @@ class LabelResolver:
         if separator and separator in name and all(self.hierarchy.find_all(segment) for segment in name.split(separator)):
             return " Its segments are nodes of the taxonomy, but not each the parent of the next."
         close = difflib.get_close_matches(name, self.hierarchy.label_names, n=3)
-        return (f" Close names: {close}." if close else "") + " Add it to the taxonomy or correct the data."
+        mend = " Add it to the taxonomy or correct the data."
+        if self.is_fixed:
+            mend = (
+                " Correct the data, or have the label counted as missed: `unknown_labels='missed'` "
+                "(`hf-htc evaluate --unknown_labels missed`)."
+            )
+        return (f" Close names: {close}." if close else "") + mend
 
 
 # ---------------------------------------------------------------- paths without a separator that was given

@@ -366,3 +366,13 @@ def test_json_lines_are_told_by_their_content(tmp_path):
     path.write_text('{"text": "a", "text": "b", "labels": ["x"]}\n')
     with pytest.raises(HTCError, match="a.jsonl, line 1 cannot be read: the key 'text' stands twice"):
         load_htc_dataset(train_file=path)
+
+
+def test_a_label_that_a_given_hierarchy_lacks_can_be_counted_as_missed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,labels\nx,a/b\ny,a/z\n")
+    hierarchy = LabelHierarchy.from_paths(["a/b", "a/c"])
+    with pytest.raises(HTCError, match="line 3: unknown label 'a/z'.*`hf-htc evaluate --unknown_labels missed`"):
+        load_htc_dataset(test_file=path, taxonomy=hierarchy)
+    loaded = load_htc_dataset(test_file=path, taxonomy=hierarchy, unknown_labels="missed")
+    assert [loaded.hierarchy.names[i] for i in loaded.dataset["test"]["labels"][1]] == ["a/z"]

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from kills import leave_locks
+from kills import end_of, kill
 from loop_runs import equal_weights, make_arguments
 from tiny_models import make_model, make_tree
 from training_data import make_dataset
@@ -43,29 +43,24 @@ def train(loop, folder, dataset, tokenizer, steps, on_forward=None):
 
 def die_at(moment, folder, *run):
     """A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did."""
-    child = os.fork()
-    if child == 0:
-        leave_locks()
-        seen = []
+    seen = []
 
-        def happens(*_):
-            seen.append(1)
-            if len(seen) == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def happens(*_):
+        seen.append(1)
+        if len(seen) == moment:
+            kill()
 
-        def on_event(event, arguments):
-            if event in WRITES and any(isinstance(a, (str, os.PathLike)) and str(folder) in str(a) for a in arguments):
-                happens()
+    def on_event(event, arguments):
+        if event in WRITES and any(isinstance(a, (str, os.PathLike)) and str(folder) in str(a) for a in arguments):
+            happens()
 
+    def watched():
         sys.addaudithook(on_event)
-        try:
-            train(*run, happens)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL)
-    return status == signal.SIGKILL
+        train(*run, happens)
+
+    code = end_of(watched)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 @pytest.mark.slow

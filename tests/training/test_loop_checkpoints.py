@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kills import end_of, kill
 from loop_runs import SAVING, at_training_forward, equal_weights, losses, make_arguments, run
 from tiny_models import make_model, make_tree
 from training_data import make_dataset
@@ -16,21 +17,6 @@ from hf_htc.training import InterruptCallback, build_trainer
 from hf_htc.training.loop_checkpoints import checkpoint_to_resume, last_checkpoint
 
 
-def killed(action):
-    """Runs an action in a process that kills itself."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-
-
-def kill(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_a_killed_and_resumed_run_goes_on_bit_for_bit(accumulated, tokenizer, tmp_path):
     options = {**SAVING, "gradient_accumulation_steps": accumulated, "per_device_train_batch_size": 8 // accumulated}
@@ -38,7 +24,7 @@ def test_a_killed_and_resumed_run_goes_on_bit_for_bit(accumulated, tokenizer, tm
     folder = tmp_path / "killed"
     # In the second epoch: what it has drawn at its beginning counts, too.
     spoiled = at_training_forward(make_model("hiagm", make_tree()), 7 * accumulated + 1, kill)
-    killed(lambda: run(folder, tokenizer, model=spoiled, **options))
+    assert end_of(lambda: run(folder, tokenizer, model=spoiled, **options)) == -signal.SIGKILL
     assert Path(last_checkpoint(folder)).name == "checkpoint-6"
     model, resumed = run(folder, tokenizer, loop={"resume_from_checkpoint": True}, **options)
     assert resumed.state.global_step == 8 and len(losses(resumed)) == 8
@@ -54,7 +40,7 @@ def test_a_checkpoint_cut_off_while_written_is_no_checkpoint(tokenizer, tmp_path
         kill() if len(written) == 2 else save(self, path)
 
     monkeypatch.setattr(TrainerState, "save_to_json", cut_off)
-    killed(lambda: run(tmp_path, tokenizer, **SAVING))
+    assert end_of(lambda: run(tmp_path, tokenizer, **SAVING)) == -signal.SIGKILL
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".checkpoint-4.partial", "checkpoint-2"]
     assert Path(last_checkpoint(tmp_path)).name == "checkpoint-2"

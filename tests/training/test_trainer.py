@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import DatasetDict
+from kills import end_of, kill
 from tiny_models import VARIANTS, make_dag, make_model, make_tree
 from training_data import make_dataset, without_dropout
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -226,7 +227,7 @@ class _Kill(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
 
 
 def _resumable(folder, tokenizer, callbacks=None):
@@ -238,13 +239,7 @@ def _resumable(folder, tokenizer, callbacks=None):
 def test_a_killed_and_resumed_run_has_the_same_loss_tail(tokenizer, tmp_path):
     whole = _resumable(tmp_path / "whole", tokenizer)
     whole.train()
-    child = os.fork()
-    if child == 0:
-        try:
-            _resumable(tmp_path / "killed", tokenizer, [_Kill()]).train()
-        finally:
-            os._exit(1)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert end_of(lambda: _resumable(tmp_path / "killed", tokenizer, [_Kill()]).train()) == -signal.SIGKILL
     checkpoint = last_checkpoint(tmp_path / "killed")
     assert Path(checkpoint).name == "checkpoint-4"
     resumed = _resumable(tmp_path / "killed", tokenizer)
