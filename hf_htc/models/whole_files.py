@@ -48,8 +48,8 @@ _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _OLD_SECONDS = 24 * 3600
 # Tokens of what this process is writing: a process of the same number may have been killed before.
 _LIVE: set[str] = set()
-# Another file system, a mount point, no right to write there.
-_CANNOT_REPLACE = {errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
+# Another file system, a mount point, no right to write there; a folder into which another process has written meanwhile.
+_CANNOT_REPLACE = {errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTEMPTY, errno.EEXIST}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Inside a partial folder: what is needed to place its files, no part of them.
 _OWN = ".update"
