@@ -18,8 +18,8 @@ SENTENCES = [
 ]
 # Chosen on the validation split; an encoder without pretraining takes a higher rate than a pretrained one, and a narrow node
 # dimension is enough for it.
+EPOCHS = 9.0
 SETTINGS = {
-    "epochs": 9,
     "text_encoder": {"word_vectors": "corpus", "max_length": 128},
     "learning_rate": 4e-3,
     "classifier_learning_rate": {"flat": 5e-3, "hiagm": 1e-3},
@@ -47,7 +47,7 @@ class QuickstartArguments:
 
     output_dir: str = field(default="quickstart", metadata={"help": "Folder of the checkpoint."})
     dataset: str = field(default="python_docs", metadata={"help": "A built-in data set or a data set folder."})
-    epochs: float = field(default=SETTINGS["epochs"], metadata={"range": "(0, inf)", "help": "Epochs of each model."})
+    epochs: float = field(default=EPOCHS, metadata={"range": "(0, inf)", "help": "Epochs of each model."})
     seed: int = field(default=42, metadata={"range": "[0, 4294967295]", "help": "Of everything random."})
 
 
@@ -117,7 +117,7 @@ def quickstart(output_dir, dataset_name, epochs, seed):
         loaded.hierarchy,
         {
             "epochs": epochs,
-            **{k: v.get(method, v) if isinstance(v, dict) else v for k, v in SETTINGS.items() if k != "epochs"},
+            **{k: v.get(method, v) if isinstance(v, dict) else v for k, v in SETTINGS.items()},
         },
         seed,
         None,

@@ -88,7 +88,7 @@ class EncodedText:
     attention_mask: torch.Tensor
 
 
-class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):
+class HTCPreTrainedModel(SavingMixin, PredictionMixin, PreTrainedModel):  # type: ignore[misc]  # takes any `**kwargs`
     """
     Base of all models for hierarchical text classification.
 

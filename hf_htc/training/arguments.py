@@ -22,8 +22,9 @@ RANGES = {
 }  # fmt: skip
 
 
+# transformers types some fields without `None`, which stands here for what follows from the model and from other fields.
 @dataclass
-class HTCTrainingArguments(TrainingOptions, TrainingArguments):
+class HTCTrainingArguments(TrainingOptions, TrainingArguments):  # type: ignore[misc]
     """
     Every field of [`~transformers.TrainingArguments`]; these differ:
 

@@ -346,3 +346,17 @@ def test_the_working_directory_is_not_replaced(tmp_path, monkeypatch):
     check_new(Path("."))
     update("", "x")
     assert Path("a.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_another_process_writes_into_the_folder_meanwhile(tmp_path, exists):
+    """As in a checkpoint of several processes, each of which writes its random state there."""
+    folder = tmp_path / "checkpoint"
+    if exists:
+        folder.mkdir()
+    with whole_folder_update(folder) as partial:
+        (partial / "model.safetensors").write_text("weights")
+        folder.mkdir(exist_ok=True)
+        (folder / "rng_state_1.pth").write_text("state")
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "rng_state_1.pth"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
