@@ -88,19 +88,12 @@ def texts(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_another_process_writes_there_meanwhile(tmp_path):
-    """As the processes of a training do, each with its random state, into one checkpoint folder."""
-    target = tmp_path / "checkpoint-5"
-    with whole_folder_update(target) as partial:
-        (partial / "a.txt").write_text("ours")
-        target.mkdir()
-        (target / "rng_state_1.pth").write_text("theirs")
-    assert texts(target) == {"a.txt": "ours", "rng_state_1.pth": "theirs"} and names(tmp_path) == ["checkpoint-5"]
+def test_a_new_folder_into_which_another_process_writes(tmp_path):
     with pytest.raises(FileExistsError, match="Another process has written"), new_folder(tmp_path / "new") as partial:
         (partial / "a.txt").write_text("ours")
         (tmp_path / "new").mkdir()
         (tmp_path / "new" / "b.txt").write_text("theirs")
-    assert texts(tmp_path / "new") == {"b.txt": "theirs"} and names(tmp_path) == ["checkpoint-5", "new"]
+    assert texts(tmp_path / "new") == {"b.txt": "theirs"} and names(tmp_path) == ["new"]
 
 
 def test_a_link_stays_a_link(tmp_path):
