@@ -43,8 +43,8 @@ def train(loop, folder, dataset, tokenizer, steps, on_forward=None):
 
 def watch(moment, folder, *run):
     """
-    A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did. Without
-    a moment it ends, and the file `events` beside the folder says how many there were.
+    A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did.
+    Without a moment it ends, and the file `events` beside the folder says how many there were.
     """
     seen = []
 
