@@ -41,8 +41,11 @@ def train(loop, folder, dataset, tokenizer, steps, on_forward=None):
     return model, [entry["loss"] for entry in state.log_history if "loss" in entry]
 
 
-def die_at(moment, folder, *run):
-    """A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did."""
+def watch(moment, folder, *run):
+    """
+    A run in a process that kills itself at the `moment`-th forward pass or operation on a file of the run; whether it did.
+    Without a moment it ends, and the file `events` beside the folder says how many there were.
+    """
     seen = []
 
     def happens(*_):
@@ -57,6 +60,7 @@ def die_at(moment, folder, *run):
     def watched():
         sys.addaudithook(on_event)
         train(*run, happens)
+        folder.with_name("events").write_text(str(len(seen)))
 
     code = end_of(watched)
     assert code in (0, -signal.SIGKILL)
@@ -68,10 +72,13 @@ def die_at(moment, folder, *run):
 def test_twenty_kills_change_nothing(loop, tokenizer, tmp_path, kills=20):
     dataset, steps = tokenize_dataset(make_dataset(45), tokenizer), 2 * kills
     whole, expected = train(loop, tmp_path / "whole", dataset, tokenizer, steps)
+    # Two saves, and the steps before them.
+    assert not watch(None, tmp_path / "measured", loop, tmp_path / "measured", dataset, tokenizer, 4)
+    reach = int((tmp_path / "events").read_text())
     folder, killed, left = tmp_path / "killed", 0, set()
     for number in range(kills):
-        # By the golden ratio through two saves and the steps before them: no two kills at the same moment.
-        killed += die_at(3 + int(number * 0.618 * 150) % 150, folder, loop, folder, dataset, tokenizer, steps)
+        # By the golden ratio: no two kills at the same moment.
+        killed += watch(3 + int(number * 0.618 * reach) % reach, folder, loop, folder, dataset, tokenizer, steps)
         left.add(tuple(sorted(path.name for path in folder.iterdir())) if folder.exists() else ())
     model, found = train(loop, folder, dataset, tokenizer, steps)
     assert killed == kills and len(left) >= kills // 3
