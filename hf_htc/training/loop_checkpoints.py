@@ -77,9 +77,7 @@ def load_weights(model, folder):
             set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
         else:
             load_model(model, folder / "model.safetensors", strict=True, device="cpu")
-    except Exception as error:
-        if type(error).__name__ not in ("SafetensorError", "FileNotFoundError", "RuntimeError", "ValueError"):
-            raise
+    except (SafetensorError, FileNotFoundError, RuntimeError, ValueError) as error:
         raise HTCOSError(f"The weights in {folder.name!r} are missing, damaged or of another model: {error}") from error
 
 
