@@ -84,7 +84,9 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
     LICENSE = None
     USED_LABELS_ONLY = False
 
-    def __init__(self, *args, data_dir=None, hash=None, **kwargs):
+    def __init__(self, cache_dir=None, dataset_name=None, config_name=None, hash=None, *args, data_dir=None, **kwargs):
+        if config_name is not None and config_name not in self.VARIANTS:
+            raise HTCError(f"{self.NAME!r} has no variant {config_name!r}; `config_name` is one of {list(self.VARIANTS)}.")
         if data_dir is None:
             here = f" (For the folder of this name write './{self.NAME}'.)" if Path(self.NAME).is_dir() else ""
             raise HTCFileNotFoundError(
@@ -96,8 +98,8 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
                 f"There is no folder or archive {str(data_dir)!r} with the files of {self.NAME!r}. {self.GET}"
             )
         # The cache goes by the data set, not by the module, which may hold several.
-        kwargs.setdefault("dataset_name", self.NAME)
-        super().__init__(*args, data_dir=str(self.root), hash=hash or self._state(), **kwargs)
+        dataset_name = dataset_name or self.NAME
+        super().__init__(cache_dir, dataset_name, config_name, hash or self._state(), *args, data_dir=str(self.root), **kwargs)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -111,11 +113,6 @@ class OriginalsBuilder(datasets.GeneratorBasedBuilder):
     def variant(self):
         """The [`Variant`] that is built."""
         return self.VARIANTS[self.config.name]
-
-    def _create_builder_config(self, config_name=None, **kwargs):
-        if config_name is not None and config_name not in self.VARIANTS:
-            raise HTCError(f"{self.NAME!r} has no variant {config_name!r}; `config_name` is one of {list(self.VARIANTS)}.")
-        return super()._create_builder_config(config_name=config_name, **kwargs)
 
     def _state(self):
         """A digest of names, sizes and times of the files on top, so that changed originals are read again."""

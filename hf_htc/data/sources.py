@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from datasets import DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from hf_htc.models.errors import HTCError, HTCFileNotFoundError, refusing
@@ -269,7 +269,7 @@ def _hub_file(repo_id, name, hub):
     except LocalEntryNotFoundError as error:
         # Offline, a file that was asked for before and did not exist is known not to exist.
         known = try_to_load_from_cache(repo_id, name, revision=hub["revision"], repo_type="dataset")
-        if known is _CACHED_NO_EXIST:
+        if known is not None and not isinstance(known, str):  # neither not asked for nor a path: known to be missing
             return None
         raise HTCFileNotFoundError(
             f"{name!r} of {repo_id!r} is not in the cache and the Hub cannot be reached. Go online, or pass local files."

@@ -126,10 +126,11 @@ class LabelHierarchy(NodeIdentity):
             raise HTCError(f"`parents` has {len(parents)} rows for {self.num_nodes} nodes; give one row a node.")
         checked = []
         for i, row in enumerate(parents):
-            if row is None or isinstance(row, (int, np.integer)):
+            given = row
+            if row is None or (isinstance(row, (int, np.integer)) and not isinstance(row, bool)):
                 row = [] if row is None or row == -1 else [row]
-            if isinstance(row, str) or not all(isinstance(p, (int, np.integer)) for p in row):
-                raise HTCTypeError(f"The parents of node {self.names[i]!r} are {row!r}; give their ids, whole numbers.")
+            if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__") or not all(map(_is_id, row)):
+                raise HTCTypeError(f"The parents of node {self.names[i]!r} are {given!r}; give their ids, whole numbers.")
             row = [int(p) for p in row]
             for p in row:
                 if not 0 <= p < self.num_nodes:
@@ -608,3 +609,7 @@ class LabelHierarchy(NodeIdentity):
     def fingerprint(self) -> str:
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_id(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

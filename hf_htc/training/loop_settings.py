@@ -5,11 +5,11 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, DistributedType
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from hf_htc.models.errors import HTCError, HTCTypeError
+from hf_htc.training.accelerate_private import forget_other_precision
 from hf_htc.training.arguments import HTCTrainingArguments
 
 
@@ -131,8 +131,7 @@ def make_accelerator(args):
                 "leave it out of the config file."
             )
     precision = precision_of(args)
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # the precision of an earlier run in this process; accelerate itself would refuse
+    forget_other_precision(precision)
     find_unused = args.ddp_find_unused_parameters
     accelerator = Accelerator(
         cpu=args.device.type == "cpu",

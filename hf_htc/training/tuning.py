@@ -1,4 +1,4 @@
-"""Search of a method's settings: Optuna through `Trainer.hyperparameter_search`, on validation data only."""
+"""Search of a method's settings: Optuna around the training of a [`HTCTrainer`], on validation data only."""
 
 import contextlib
 import sqlite3
@@ -7,7 +7,9 @@ import time
 import zlib
 from pathlib import Path
 
+from accelerate.utils import release_memory
 from transformers import TrainerCallback, set_seed
+from transformers.trainer_utils import HPSearchBackend
 
 from hf_htc.data import label_csr
 from hf_htc.evaluation.fingerprint import check_same
@@ -239,27 +241,13 @@ def search(
         return model
 
     trainer.model_init = model_init
-    watch.around(trainer)
+    # As `trainer.hyperparameter_search` sets them; it would make a study of its own.
+    trainer.hp_search_backend = HPSearchBackend.OPTUNA
+    trainer.hp_space = lambda trial: suggest(trial, training_part(space))
+    trainer.compute_objective = watch.value_of
     left = trials - len(finished_trials(study))
     if left > 0:
-        try:
-            trainer.hyperparameter_search(
-                hp_space=lambda trial: suggest(trial, training_part(space)),
-                compute_objective=watch.value_of,
-                n_trials=left,
-                direction=direction,
-                backend="optuna",
-                storage=study._storage,
-                study_name=STUDY_NAME,
-                load_if_exists=True,
-                sampler=study.sampler,
-                pruner=study.pruner,
-                timeout=timeout,
-                catch=(Exception,),
-            )
-        except ValueError:
-            if any(trial.state.name == "COMPLETE" for trial in study.trials):
-                raise
+        study.optimize(lambda trial: watch.run(trainer, trial), n_trials=left, timeout=timeout, catch=(Exception,))
     if not any(trial.state.name == "COMPLETE" for trial in study.trials):
         reasons = [trial.user_attrs["reason"] for trial in study.trials if "reason" in trial.user_attrs]
         raise HTCError(
@@ -379,41 +367,40 @@ class _Watch(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.trial.set_user_attr("steps", state.max_steps)
 
-    def around(self, trainer):
-        """Has `trainer.train` note what becomes of a trial."""
+    def run(self, trainer, trial):
+        """Trains once with the values of a trial and notes what becomes of it. Returns its value."""
         import optuna
 
-        train = trainer.train
-
-        def watched(*args, trial=None, **kwargs):
-            if self.before_trial is not None:
-                self.before_trial()
-            self.trial, self.best, self.scores = trial, None, {}
-            # An evaluation that failed has left counts behind.
-            trainer.compute_metrics.scorer.reset()
-            begun, outcome = time.time(), "cut off"
-            try:
-                output = train(*args, trial=trial, **kwargs)
-                if trainer.objective is None:  # nothing was evaluated on the way
-                    trainer.objective = trainer.compute_objective(trainer.evaluate())
-                outcome = f"{trainer.objective:.4f}"
-                return output
-            except optuna.TrialPruned:
-                outcome = "stopped early, behind the others"
-                raise
-            except Exception as error:
-                reason = " ".join(f"{type(error).__name__}: {error.__cause__ or error}".split())
-                trial.set_user_attr("reason", reason)
-                outcome = f"failed, {reason}"
-                raise
-            finally:
-                trial.set_user_attr("scores", self.scores)
-                trial.set_user_attr("seconds", round(time.time() - begun, 1))
-                values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                                   for key, value in trial.params.items())  # fmt: skip
-                logger.info(f"Trial {trial.number}: {outcome} ({values})")
-
-        trainer.train = watched
+        if self.before_trial is not None:
+            self.before_trial()
+        self.trial, self.best, self.scores = trial, None, {}
+        # An evaluation that failed has left counts behind.
+        trainer.compute_metrics.scorer.reset()
+        trainer.objective = None
+        begun, outcome = time.time(), "cut off"
+        try:
+            trainer.train(trial=trial)
+            if trainer.objective is None:  # nothing was evaluated on the way
+                trainer.objective = trainer.compute_objective(trainer.evaluate())
+            outcome = f"{trainer.objective:.4f}"
+            # The next trial has another model, and an optimizer of its own.
+            trainer.model_wrapped, trainer.model = release_memory(trainer.model_wrapped, trainer.model)
+            trainer.accelerator.clear()
+            return trainer.objective
+        except optuna.TrialPruned:
+            outcome = "stopped early, behind the others"
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error.__cause__ or error}".split())
+            trial.set_user_attr("reason", reason)
+            outcome = f"failed, {reason}"
+            raise
+        finally:
+            trial.set_user_attr("scores", self.scores)
+            trial.set_user_attr("seconds", round(time.time() - begun, 1))
+            values = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                               for key, value in trial.params.items())  # fmt: skip
+            logger.info(f"Trial {trial.number}: {outcome} ({values})")
 
 
 def trial_records(study):

@@ -110,9 +110,8 @@ Examples:
 """
 
 
-@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class HierarchicalF1(evaluate.Metric):
-    """Hierarchical precision, recall and F."""
+    __doc__ = f"{_DESCRIPTION}{_KWARGS_DESCRIPTION}\nHierarchical precision, recall and F."
 
     def _info(self):
         if self.config_name not in ("default", "multilabel"):
@@ -190,9 +189,9 @@ class HierarchicalF1(evaluate.Metric):
                 "`parents` is missing: hierarchical scores need the taxonomy, e.g. parents={'Arts': [], 'Music': ['Arts']}."
             )
         if average not in AVERAGES:
-            raise MetricError(f"`average` must be one of {list(AVERAGES)}; got {average!r}.")
+            raise MetricError(f"`average` is {average!r}; allowed are {', '.join(map(repr, AVERAGES))}.")
         if closure not in CLOSURES:
-            raise MetricError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+            raise MetricError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
         metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         for name in metrics:
             if name not in METRICS:

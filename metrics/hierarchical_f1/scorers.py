@@ -37,7 +37,7 @@ class Scorer:
         self, parents: Parents, num_labels: int | None = None, closure: Closure = "none", names: Sequence[str] | None = None
     ) -> None:
         if closure not in self.ALLOWED_CLOSURES:
-            raise MetricError(f"`closure` must be one of {list(self.ALLOWED_CLOSURES)}; got {closure!r}.")
+            raise MetricError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, self.ALLOWED_CLOSURES))}.")
         if not isinstance(parents, Taxonomy) or num_labels is not None or names is not None:
             parents = Taxonomy(parents, num_labels=num_labels, names=names)
         self.taxonomy: Taxonomy = parents
@@ -143,7 +143,7 @@ def apply_closure(predictions: LabelSets, references: LabelSets, parents: Parent
         ValueError: for an unknown `closure` and what [`SetScorer.add`] refuses.
     """
     if closure not in CLOSURES:
-        raise MetricError(f"`closure` must be one of {list(CLOSURES)}; got {closure!r}.")
+        raise MetricError(f"`closure` is {closure!r}; allowed are {', '.join(map(repr, CLOSURES))}.")
     taxonomy = Taxonomy(parents)
     pairs = to_csr(predictions, taxonomy, "predictions"), to_csr(references, taxonomy, "references")
     predicted, gold = (to_keys(*pair, 0, pair[0].size - 1, taxonomy.num_labels) for pair in pairs)

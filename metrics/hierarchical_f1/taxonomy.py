@@ -80,9 +80,13 @@ class Taxonomy:
         self.parents = [_checked_parents(node, row, len(given), self) for node, row in enumerate(given)]
         self.num_nodes = len(self.parents)
         self.num_labels = self.num_nodes if num_labels is None else num_labels
-        if not isinstance(self.num_labels, (int, np.integer)) or not 1 <= self.num_labels <= self.num_nodes:
+        if not self.parents:
+            raise MetricError("The hierarchy has no nodes: give at least one label.")
+        if isinstance(num_labels, bool) or not isinstance(self.num_labels, (int, np.integer)):
+            raise MetricTypeError(f"`num_labels` is {num_labels!r}; it is a whole number.")
+        if not 1 <= self.num_labels <= self.num_nodes:
             raise MetricError(
-                f"`num_labels` must be an integer between 1 and the number of nodes ({self.num_nodes}); got {num_labels!r}."
+                f"`num_labels` is {self.num_labels}; it must lie between 1 and the number of nodes, {self.num_nodes}."
             )
         if self.names is not None and len(self.names) not in (self.num_nodes, self.num_labels):
             raise MetricError(
@@ -166,7 +170,7 @@ class Taxonomy:
                 if missing[child] == 0:
                     order.append(child)
         if len(order) < self.num_nodes:
-            raise MetricError(f"The taxonomy has a cycle: {self._cycle(missing)}. Remove one of these edges.")
+            raise MetricError(f"The hierarchy has a cycle: {self._cycle(missing)}. Remove one of these parent-child edges.")
         return order
 
     def _cycle(self, missing: list[int]) -> str:
@@ -177,7 +181,12 @@ class Taxonomy:
             trail.append(node)
             node = next(parent for parent in self.parents[node] if missing[parent] > 0)
         loop = trail[trail.index(node) :] + [node]
-        return " -> ".join(self.describe(node) for node in reversed(loop))
+        shown = [str(node) if self.names is None else self._name(node) for node in reversed(loop)]
+        shown = shown if len(shown) <= 20 else [*shown[:10], f"... {len(shown) - 20} more ...", *shown[-10:]]
+        return " -> ".join(shown)
+
+    def _name(self, node: int) -> str:
+        return str(node) if self.names is None or node >= len(self.names) else self.names[node]
 
 
 def _from_mapping(parents: Mapping, names):
@@ -212,33 +221,39 @@ def _from_mapping(parents: Mapping, names):
 
 def _checked_names(names, num_nodes: int) -> list[str]:
     names = list(names)
-    seen = set()
+    seen: dict[str, int] = {}
     for position, name in enumerate(names):
-        if not isinstance(name, str) or not name:
-            raise MetricError(f"`names` must hold non-empty strings; entry {position} is {name!r}.")
+        if not isinstance(name, str):
+            raise MetricTypeError(f"Node {position} has the name {name!r} of type {type(name).__name__}; names are strings.")
+        if not name.strip():
+            raise MetricError(f"Node {position} has an empty name. Give every node a name of its own.")
         if name in seen:
-            raise MetricError(f"`names` holds {name!r} twice; use the whole path where last segments repeat.")
-        seen.add(name)
+            raise MetricError(
+                f"The name {name!r} stands for two nodes, {seen[name]} and {position} (duplicate name). Use whole paths as names "
+                "where last segments repeat."
+            )
+        seen[name] = position
     if len(names) > num_nodes:
         raise MetricError(f"`names` has {len(names)} entries for {num_nodes} nodes.")
     return names
 
 
 def _checked_parents(node: int, given, num_nodes: int, taxonomy: Taxonomy) -> list[int]:
-    if given is None:
-        given = []
-    elif isinstance(given, Integral):
-        given = [] if given == -1 else [given]
-    elif isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise MetricTypeError(
-            f"The parents of node {taxonomy.describe(node)} must be an id, a list of ids or None; got {given!r}."
-        )
-    above: list[int] = []
-    for parent in given:
-        if isinstance(parent, bool) or not isinstance(parent, (int, np.integer)):
-            raise MetricTypeError(f"Node {taxonomy.describe(node)} has the parent {parent!r}; parents in a list must be ids.")
+    shown = f"{taxonomy._name(node)!r}" if taxonomy.names is not None else str(node)
+    row = given
+    if row is None or (isinstance(row, (int, np.integer)) and not isinstance(row, bool)):
+        row = [] if row is None or row == -1 else [row]
+    if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__") or not all(map(_is_id, row)):
+        raise MetricTypeError(f"The parents of node {shown} are {given!r}; give their ids, whole numbers.")
+    above = [int(parent) for parent in row]
+    for parent in above:
         if not 0 <= parent < num_nodes:
-            raise MetricError(f"Node {taxonomy.describe(node)} has the parent {parent}; parents must lie in [0, {num_nodes}).")
-        if int(parent) not in above:
-            above.append(int(parent))
+            raise MetricError(f"Node {shown} has the unknown parent id {parent}; node ids are 0 to {num_nodes - 1}.")
+    if len(set(above)) != len(above):
+        names = [taxonomy._name(parent) if taxonomy.names is not None else parent for parent in above]
+        raise MetricError(f"Node {shown} lists the same parent twice: {names}.")
     return above
+
+
+def _is_id(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
