@@ -8,7 +8,7 @@ from tiny_models import make_dag, make_label_sets, make_model, make_tokenizer, m
 from transformers import AutoModelForSequenceClassification
 
 from hf_htc.hub import save
-from hf_htc.models import modeling_htc
+from hf_htc.models import saving
 from hf_htc.models.modeling_htc import HTCPreTrainedModel
 from hf_htc.training.lora import add_lora
 
@@ -88,8 +88,8 @@ def test_what_is_pushed_is_what_was_saved(tmp_path, monkeypatch):
             calls["files"] = {operation.path_in_repo: operation.path_or_fileobj for operation in added}
             calls["deleted"] = {operation.path_in_repo for operation in operations if operation not in added}
 
-    monkeypatch.setattr(modeling_htc, "HfApi", Api)
-    monkeypatch.setattr(modeling_htc, "create_and_tag_model_card", lambda *_, **__: "card")
+    monkeypatch.setattr(saving, "HfApi", Api)
+    monkeypatch.setattr(saving, "create_and_tag_model_card", lambda *_, **__: "card")
     model, target = make_model("flat", make_tree()), tmp_path / "flat-tiny"
     (target).mkdir()
     (target / "notes.txt").write_text("mine")
