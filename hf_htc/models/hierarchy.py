@@ -20,6 +20,7 @@ import numpy as np
 
 from .errors import HTCError, HTCTypeError
 from .hierarchy_formats import (
+    checked_parents,
     edges_from_nested,
     edges_from_networkx,
     hierarchy_statistics,
@@ -93,7 +94,7 @@ class LabelHierarchy(NodeIdentity):
         self.num_nodes = len(self.names)
         self.num_labels = self.num_nodes if num_labels is None else int(num_labels)
         self._check_names()
-        self.parents = self._checked_parents(parents)
+        self.parents = checked_parents(parents, self.names)
         self.texts = self._checked_texts("texts", texts, self.names)
         self.descriptions = self._checked_texts("descriptions", descriptions, None)
         self._set_identity(ids, language, translations, alternative_names, attributes)
@@ -119,28 +120,6 @@ class LabelHierarchy(NodeIdentity):
                 )
             ids[name] = i
         self._ids = ids
-
-    def _checked_parents(self, parents):
-        parents = list(parents)
-        if len(parents) != self.num_nodes:
-            raise HTCError(f"`parents` has {len(parents)} rows for {self.num_nodes} nodes; give one row a node.")
-        checked = []
-        for i, row in enumerate(parents):
-            given = row
-            if row is None or (isinstance(row, (int, np.integer)) and not isinstance(row, bool)):
-                row = [] if row is None or row == -1 else [row]
-            if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__") or not all(map(_is_id, row)):
-                raise HTCTypeError(f"The parents of node {self.names[i]!r} are {given!r}; give their ids, whole numbers.")
-            row = [int(p) for p in row]
-            for p in row:
-                if not 0 <= p < self.num_nodes:
-                    raise HTCError(
-                        f"Node {self.names[i]!r} has the unknown parent id {p}; node ids are 0 to {self.num_nodes - 1}."
-                    )
-            if len(set(row)) != len(row):
-                raise HTCError(f"Node {self.names[i]!r} lists the same parent twice: {[self.names[p] for p in row]}.")
-            checked.append(row)
-        return checked
 
     def _checked_texts(self, what, texts, default):
         if texts is None:
@@ -609,7 +588,3 @@ class LabelHierarchy(NodeIdentity):
     def fingerprint(self) -> str:
         """A short hex digest of names, edges and labels; equal for equal hierarchies on every machine."""
         return hashlib.sha256(json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _is_id(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

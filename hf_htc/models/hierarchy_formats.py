@@ -4,6 +4,8 @@ import difflib
 import importlib
 import json
 
+import numpy as np
+
 from .errors import HTCError, HTCImportError, HTCTypeError
 from .whole_files import whole_file
 
@@ -246,3 +248,35 @@ def module_of_package(module, what):
         if (error.name or "").split(".")[0] != "hf_htc":
             raise
         raise HTCImportError(f"{what} needs the package hf_htc, which is not installed", mend="(pip install hf_htc).") from error
+
+
+def checked_parents(parents, names):
+    """
+    The parents of every node as lists of ids.
+
+    Args:
+        parents (`Iterable`): Per node the ids of its parents, one id, -1 or `None` for the first level.
+        names (`list[str]`): Of the nodes, for messages.
+
+    Raises:
+        `HTCError`: another number of rows than nodes, an id out of range, a parent twice. `HTCTypeError`: what is no id.
+    """
+    parents, checked = list(parents), []
+    if len(parents) != len(names):
+        raise HTCError(f"`parents` has {len(parents)} rows for {len(names)} nodes; give one row per node.")
+    for name, given in zip(names, parents):
+        row = [] if given is None or (_is_id(given) and given == -1) else [given] if _is_id(given) else given
+        if isinstance(row, (str, bytes)) or not hasattr(row, "__iter__") or not all(map(_is_id, row)):
+            raise HTCTypeError(f"The parents of node {name!r} are {given!r}; give their ids, whole numbers.")
+        row = [int(p) for p in row]
+        for p in row:
+            if not 0 <= p < len(names):
+                raise HTCError(f"Node {name!r} has the unknown parent id {p}; node ids are 0 to {len(names) - 1}.")
+        if len(set(row)) != len(row):
+            raise HTCError(f"Node {name!r} lists the same parent twice: {[names[p] for p in row]}.")
+        checked.append(row)
+    return checked
+
+
+def _is_id(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,5 +1,5 @@
-"""What the accelerate loop takes from accelerate's private side, where there is no public way. It lies in this room because the loop
-alone uses it; `tests/training/test_accelerate_private.py` names the version that it was checked with."""
+"""What the accelerate loop takes from accelerate's private side, where there is no public way. It lies in this room because the
+loop alone uses it; `tests/training/test_accelerate_private.py` names the version that it was checked with."""
 
 from accelerate.state import AcceleratorState, is_initialized
 

@@ -8,13 +8,21 @@ import hf_htc.models
 
 
 MODELS = Path(hf_htc.models.__file__).parent
-IMPORTS = {
-    file.stem: {
-        node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level == 1
-    }
-    for file in MODELS.glob("*.py")
-    if file.stem != "__init__"
-}
+
+
+def siblings(file):
+    """Names of the siblings that a file imports; what stands under `if TYPE_CHECKING:` is never imported."""
+    found, waiting = set(), [ast.parse(file.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found.add(node.module)
+        is_for_types = isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING"
+        waiting.extend(node.orelse if is_for_types else ast.iter_child_nodes(node))
+    return found
+
+
+IMPORTS = {file.stem: siblings(file) for file in MODELS.glob("*.py") if file.stem != "__init__"}
 FAMILIES = {"graph": {"hiagm", "himatch", "himtl", "hisr"}, "prompt": {"hpt", "ptmt"}, "unit": {"hpt", "ptmt", "hidec"}}
 
 
