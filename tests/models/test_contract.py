@@ -145,8 +145,8 @@ def test_weights_are_moved_before_the_config(model, tmp_path, monkeypatch):
     moved, replace = [], os.replace
     monkeypatch.setattr(os, "replace", lambda source, target: (moved.append(os.path.basename(target)), replace(source, target)))
     model.save_pretrained(tmp_path / "checkpoint")
-    assert moved[0].startswith(".whole-")  # decided: what is cut off from here on is finished by whoever reads the folder
-    assert moved[1] == "model.safetensors" and moved[-1] == "config.json"
+    placed = [name for name in moved if not name.startswith(".")]
+    assert "model.safetensors" in placed and placed[-1] == "config.json"
 
 
 # ---------------------------------------------------------------------------------------------- independence
